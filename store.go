@@ -1,0 +1,100 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Store keeps records. All rules about sessions live in the [Manager]; a
+// store only promises what is written here, and sessiontest.TestStore proves it.
+//
+// A record is gone, for every method, from the instant its ttl has run out on
+// the store's own clock (E1, E2); never before. A ttl is rounded down to the
+// store's resolution, and one that rounds to nothing is an error.
+//
+// There is no unconditional write (C1): a record that was deleted cannot come
+// back, and no write replaces one that its writer has not seen.
+//
+// Methods are safe for concurrent use and end when ctx does. Any error other
+// than [ErrNotFound] and [ErrConflict] means that the outcome is unknown: the
+// call may have taken effect. A store never re-sends a Save, Touch or Delete on
+// its own (C5).
+type Store interface {
+	// Load returns the live record of id with the TTL that it has left, or
+	// ErrNotFound.
+	Load(ctx context.Context, id uuid.UUID) (Record, error)
+
+	// Save stores next under next.Version for ttl, if the live record's version
+	// is prev, or if prev is 0 and there is no live record. Otherwise it changes
+	// nothing: ErrNotFound when prev is not 0 and there is no live record, else
+	// ErrConflict with the live record, or with the zero Record if the store
+	// cannot give it in the same round trip. On success live is the zero Record.
+	Save(ctx context.Context, id uuid.UUID, prev uint64, next Record, ttl time.Duration) (live Record, err error)
+
+	// Touch makes the live record end ttl from now and changes nothing else, if
+	// its version is the one given (E4): otherwise ErrConflict, or ErrNotFound if
+	// there is none.
+	Touch(ctx context.Context, id uuid.UUID, version uint64, ttl time.Duration) error
+
+	// Delete removes the live record if its version is the one given, otherwise
+	// ErrConflict. Version 0 deletes whatever is there. Deleting what is not
+	// there is no error.
+	Delete(ctx context.Context, id uuid.UUID, version uint64) error
+}
+
+// A Record is one session as a [Store] sees it. Its zero value is no record.
+type Record struct {
+	// Version is a random number, never 0, chosen by whoever writes. It is
+	// compared for equality only.
+	Version uint64
+	// Owner is the user that the session is bound to, "" if it is anonymous.
+	// Stores may index it.
+	Owner string
+	// Data is opaque to the store. Neither side changes the bytes after handing
+	// them over; both may keep them.
+	Data []byte
+	// TTL is how long the record has left on the store's own clock. Load sets
+	// it, and Save does with the record that it returns on conflict. Save ignores
+	// it in its argument.
+	TTL time.Duration
+}
+
+// A StoreCloser is a [Store] that holds connections until it is closed.
+type StoreCloser interface {
+	Store
+	io.Closer
+}
+
+var (
+	// ErrNotFound reports that a store holds no live record under an ID.
+	ErrNotFound = errors.New("session: not found")
+
+	// ErrConflict reports that the live record is not the one that the writer
+	// saw. Handlers never see it: the manager merges and tries again (C2).
+	ErrConflict = errors.New("session: the record changed since it was loaded")
+
+	// ErrEnded reports that the session which the request presented was logged
+	// out, expired or given a new secret while the request ran, so that its
+	// changes were refused (C3). [Config.ErrorHandler] answers it with 409.
+	ErrEnded = errors.New("session: ended while the request ran; reload and try again")
+
+	// ErrCommitted reports that a call needs a cookie after the response header
+	// was sent (R7). Call it before the first Write, Flush or Hijack.
+	ErrCommitted = errors.New("session: the response has begun, its cookie can no longer change")
+)
+
+// An Error says which step of loading or saving a session went wrong. Unwrap
+// gives the cause. Neither contains a secret or a value.
+type Error struct {
+	Op  string // load, save, touch, delete, encode or decode
+	Err error
+}
+
+func (e *Error) Error() string { return "session: " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
