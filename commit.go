@@ -1,0 +1,596 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// commitMode says on whose behalf a commit runs.
+type commitMode uint8
+
+const (
+	commitResponse  commitMode = iota // the response header is about to leave (R5)
+	commitNow                         // Save
+	commitConfirmed                   // UpdateNow: what it saw must have been the newest
+	commitNoCookie                    // Hijack: no cookie can leave (R5)
+	commitLate                        // after the response began, or a panic (R7, R10)
+)
+
+// An attempt is one write, which may be sent several times and takes effect
+// once: its version is what it is recognised by (C5).
+type attempt struct {
+	n       int // of the session's steps
+	version uint64
+	id      uuid.UUID // of the record that it creates, if it does
+	hash    [hashSize]byte
+	line    *string // the Set-Cookie line of the secret that it mints, if it does
+}
+
+// commit saves what this request did so far. One runs at a time.
+func (s *Session) commit(ctx context.Context, mode commitMode) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	if s.inDoubt.n > 0 {
+		if err := s.try(ctx, mode, s.inDoubt); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	n := len(s.steps)
+	s.frozen = n
+	s.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	return s.try(ctx, mode, attempt{n: n})
+}
+
+// commitHijack saves before a connection is handed over, which is the end of
+// the header without its being sent.
+func (s *Session) commitHijack(ctx context.Context) error {
+	s.mu.Lock()
+	unsent := s.cookie != nil
+	s.mu.Unlock()
+	if unsent { // Save made it before
+		return ErrCommitted
+	}
+	return s.commit(ctx, commitNoCookie)
+}
+
+func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
+	s.mu.Lock()
+	c := committer{
+		s: s, m: s.m, request: ctx, mode: mode, attempt: a,
+		plan: s.steps[:a.n], base: s.base, standing: s.standing, presented: s.presented,
+		cookie: !s.begun && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
+	}
+	s.mu.Unlock()
+	err := c.inTurn()
+	c.settle(err)
+	c.report(err)
+	return err
+}
+
+// A committer carries one attempt to the store.
+type committer struct {
+	s        *Session
+	m        *Manager
+	request  context.Context
+	deadline time.Time // StoreTimeout, from the turn in the queue
+	mode     commitMode
+	plan     []step
+	cookie   bool // one can still leave
+	freshID  uuid.UUID
+	freshAt  int64
+
+	attempt
+	base      content
+	standing  standing
+	presented [hashSize]byte
+	newest    bool // base came from the store during this commit
+
+	known    bool // base is what the store holds now, none if the record is gone
+	deleted  uuid.UUID
+	clear    bool
+	wrote    bool
+	outcome  outcome // of what was written
+	left     time.Duration
+	at       time.Time
+	merged   bool
+	timedOut bool
+}
+
+// inTurn runs the commit when those of the same session before it have ended.
+func (c *committer) inTurn() error {
+	if c.base.exists() {
+		id := c.base.id()
+		h := c.m.queue.enter(id)
+		if h.err != nil {
+			return h.err
+		}
+		defer func() { c.m.queue.leave(id, c.handoff(id)) }()
+		// A write that is sent again must go to the record that it was made for,
+		// and a logout does not care for newer values.
+		if h.known && c.version == 0 && h.base.version != c.base.version && !drops(c.plan) {
+			c.rebase(h.base)
+		}
+	}
+	c.deadline = time.Now().Add(c.m.timeout)
+	return c.run()
+}
+
+// handoff is what the next commit of id may take for granted.
+func (c *committer) handoff(id uuid.UUID) handoff {
+	switch {
+	case c.timedOut:
+		return handoff{err: &Error{Op: "save", Err: context.DeadlineExceeded}}
+	case c.known && c.base.exists() && c.base.id() == id:
+		return handoff{known: true, base: c.base}
+	case c.known:
+		return handoff{known: true} // gone
+	}
+	return handoff{}
+}
+
+func drops(plan []step) bool {
+	for i := range plan {
+		if plan[i].op == opDestroy || plan[i].op == opReplace {
+			return true
+		}
+	}
+	return false
+}
+
+// run folds the plan over the record that is there and writes what comes of it,
+// until the store agrees.
+func (c *committer) run() error {
+	for round := 0; ; round++ {
+		if done, err := c.stand(); done || err != nil {
+			return err
+		}
+		o := fold(&c.base, c.plan, c.s.runUpdate)
+		if err := o.err(); err != nil {
+			return &Error{Op: "encode", Err: err}
+		}
+		if !o.drops && !o.alters(&c.base) {
+			if c.mode != commitConfirmed || c.newest || !c.base.exists() {
+				return nil
+			}
+			if err := c.reload(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.mayMint(&o); err != nil && !(o.drops && o.destroyed) {
+			return err
+		}
+		var done bool
+		var err error
+		if o.drops {
+			err = c.drop(&o)
+		} else {
+			done, err = c.save(&o)
+		}
+		if done || err != nil {
+			return err
+		}
+		if !c.breathe(round) {
+			return c.failed("save", ErrConflict)
+		}
+	}
+}
+
+// stand judges what the session's standing allows: nothing (R15), only a Login
+// (C3, L4), or all. It is done when the plan was to end what has ended. A logout
+// comes before all that (C4).
+func (c *committer) stand() (done bool, err error) {
+	if c.standing == live && c.base.exists() {
+		if drops(c.plan) {
+			return false, nil
+		}
+		if !time.Now().Before(timeOf(c.m.endOf(&c.base))) {
+			c.standing = ended // the lifetime is over (E3)
+		}
+	}
+	switch c.standing {
+	case unreadable:
+		return false, &Error{Op: "load", Err: errUnreadable}
+	case ended:
+		last := c.plan[len(c.plan)-1]
+		if last.op == opDestroy && len(last.changes) == 0 {
+			return true, nil
+		}
+		return false, c.relogin()
+	}
+	return false, nil
+}
+
+// relogin begins anew with the last Login and what came after it, because a
+// login does not depend on the secret that was presented (L4). Everything else
+// is refused (C3).
+func (c *committer) relogin() error {
+	for i := len(c.plan) - 1; i >= 0; i-- {
+		if c.plan[i].op == opLogin {
+			c.plan, c.base, c.standing = c.plan[i:], content{}, anonymous
+			c.freshID, c.freshAt = uuid.Nil, 0
+			c.attempt = attempt{n: c.n}
+			return nil
+		}
+	}
+	return ErrEnded
+}
+
+// mayMint refuses a new secret that could not reach the visitor (R7, R11).
+func (c *committer) mayMint(o *outcome) error {
+	switch {
+	case !o.mints() || c.line != nil:
+		return nil
+	case !c.cookie:
+		return ErrCommitted
+	case c.s.parent.Err() != nil:
+		return &Error{Op: "save", Err: fmt.Errorf("nobody is there to receive the cookie: %w", context.Cause(c.s.parent))}
+	}
+	return nil
+}
+
+// save sends one write. It is done when the store has it; otherwise the plan is
+// to be folded again over what the store holds.
+func (c *committer) save(o *outcome) (done bool, err error) {
+	next, ttl, err := c.build(o)
+	if err != nil {
+		return false, err
+	}
+	id, prev := c.target(o)
+	for failures := 0; ; {
+		ctx := c.sendContext(failures)
+		c.known = false
+		conflicting, err := c.m.store.Save(ctx, id, prev, next, ttl)
+		if errors.Is(err, ErrConflict) && conflicting.Version == 0 {
+			conflicting, err = c.loadConflict(ctx, id)
+		}
+		ctx.release()
+		switch {
+		case err == nil:
+			base, err := parseRecord(next, id)
+			c.landed(o, base, ttl)
+			return true, err
+		case errors.Is(err, ErrConflict):
+			return c.conflict(o, conflicting, id)
+		case errors.Is(err, ErrNotFound):
+			c.rebase(content{})
+			return false, nil
+		}
+		failures++
+		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, Err: err})
+		if !c.again(failures) {
+			return false, c.failed("save", err)
+		}
+	}
+}
+
+// landed notes that the store holds what the attempt wrote, or more.
+func (c *committer) landed(o *outcome, base content, left time.Duration) {
+	c.wrote, c.known = true, true
+	c.outcome, c.base, c.left, c.at = *o, base, left, time.Now()
+}
+
+func (c *committer) loadConflict(ctx context.Context, id uuid.UUID) (Record, error) {
+	rec, err := c.m.store.Load(ctx, id)
+	if err == nil {
+		err = ErrConflict
+	}
+	return rec, err
+}
+
+// conflict takes the record that is there instead of the one we saw: our own,
+// if an answer was lost (C5), or another request's, to merge with (C2).
+func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool, err error) {
+	there, err := parseRecord(stored, id)
+	switch {
+	case errors.Is(err, errUnreadable):
+		c.standing = unreadable
+		return false, nil
+	case err != nil:
+		c.m.event(c.request, Event{Kind: EventRecordRefused, ID: id, Err: err})
+		c.standing = ended
+		return false, nil
+	case there.committed(c.version):
+		c.landed(o, there, stored.TTL)
+		return true, nil
+	case o.fresh:
+		return false, c.failed("save", fmt.Errorf("session %s is new and in the store already: %w", id, ErrConflict))
+	}
+	c.rebase(there)
+	return false, nil
+}
+
+// rebase puts the plan on another record, if the presented secret still opens
+// it (C3). No record means that the session is gone.
+func (c *committer) rebase(there content) {
+	c.newest, c.known = true, true
+	if !there.exists() || !equalHash(there.hash(), &c.presented) {
+		c.standing = ended
+	}
+	c.merged = c.merged || c.base.version != there.version
+	c.base = there
+}
+
+// reload asks for the newest record, for a commit that would change nothing.
+func (c *committer) reload() error {
+	id := c.base.id()
+	ctx := c.sendContext(0)
+	stored, err := c.m.store.Load(ctx, id)
+	ctx.release()
+	if errors.Is(err, ErrNotFound) {
+		c.rebase(content{})
+		return nil
+	}
+	if err != nil {
+		return c.failed("load", err)
+	}
+	_, err = c.conflict(&outcome{}, stored, id)
+	return err
+}
+
+// target is the record to write and the version that must be there.
+func (c *committer) target(o *outcome) (id uuid.UUID, prev uint64) {
+	if o.fresh {
+		return c.id, 0
+	}
+	return c.base.id(), c.base.version
+}
+
+// build makes the next record of the session, and its ttl.
+func (c *committer) build(o *outcome) (Record, time.Duration, error) {
+	now := time.Now()
+	d := draft{
+		user: o.user, created: o.created, authenticated: o.authenticated,
+		written: now.UnixMilli(), window: 2 * c.m.timeout, outcome: o,
+	}
+	if o.fresh {
+		c.beginFresh(now)
+		d.id, d.created = c.id, c.freshAt
+		d.end = d.created + c.m.lifetime.Milliseconds()
+	} else {
+		d.id, d.base, d.end = c.base.id(), &c.base, c.m.endOf(&c.base)
+		copy(d.hash[:], c.base.hash())
+	}
+	if o.login {
+		d.end = d.written + c.m.lifetime.Milliseconds() // L1
+	}
+	if o.mints() {
+		c.mint(d.id, timeOf(d.end).Sub(now))
+		d.hash = c.hash
+	}
+	if c.version == 0 {
+		c.version = newVersion()
+	}
+	ttl := min(c.m.idle, timeOf(d.end).Sub(now)).Truncate(time.Millisecond)
+	if ttl < time.Millisecond {
+		return Record{}, 0, ErrEnded // the lifetime ran out between stand and here (E2)
+	}
+	data := d.encode()
+	if len(data) > c.m.maxBytes {
+		return Record{}, 0, &Error{Op: "encode", Err: fmt.Errorf("the session needs %d bytes, Config.MaxBytes allows %d; keep large values elsewhere and their names here", len(data), c.m.maxBytes)}
+	}
+	return Record{Version: c.version, Owner: o.user, Data: data}, ttl, nil
+}
+
+func (c *committer) beginFresh(now time.Time) {
+	if c.freshID == uuid.Nil {
+		c.freshID, c.freshAt = newID(), now.UnixMilli()
+	}
+	if c.id == uuid.Nil {
+		c.id = c.freshID
+	}
+}
+
+// mint makes the attempt's secret, once: a write that is sent again carries the same.
+func (c *committer) mint(id uuid.UUID, left time.Duration) {
+	if c.line != nil {
+		return
+	}
+	t := mint(id)
+	c.hash = hashSecret(c.m.name, &t)
+	line := c.m.cookie.set(&t, left)
+	c.line = &line
+}
+
+// drop deletes the record that the plan leaves behind. By a request that saw a
+// user this is unconditional; by one that saw an anonymous session it gives way
+// to a Login (C4).
+func (c *committer) drop(o *outcome) error {
+	id := c.base.id()
+	for failures := 0; ; {
+		version := c.base.version
+		if c.base.user != "" {
+			version = 0
+		}
+		ctx := c.sendContext(failures)
+		c.known = false
+		err := c.m.store.Delete(ctx, id, version)
+		if errors.Is(err, ErrConflict) {
+			var gaveWay bool
+			if gaveWay, err = c.giveWay(ctx, id); gaveWay {
+				ctx.release()
+				return nil
+			}
+			if err == nil && time.Now().Before(c.deadline) {
+				ctx.release()
+				continue
+			}
+		}
+		ctx.release()
+		if err == nil || errors.Is(err, ErrNotFound) {
+			c.base, c.standing, c.known = content{}, anonymous, true
+			c.deleted, c.clear = id, c.s.returning && c.cookie
+			return nil
+		}
+		failures++
+		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, Err: err})
+		if !c.again(failures) {
+			return c.failed("delete", err)
+		}
+	}
+}
+
+// giveWay looks again at a record that changed under a logout of an anonymous
+// session: with a user it stays, and the request's session has ended.
+func (c *committer) giveWay(ctx context.Context, id uuid.UUID) (bool, error) {
+	stored, err := c.m.store.Load(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	there, err := parseRecord(stored, id)
+	if err == nil && there.user == "" {
+		c.base = there
+		return false, nil
+	}
+	c.standing = ended
+	return true, nil
+}
+
+// sendContext bounds one call to the store. An answer that never comes must
+// leave time to send again: each call may take half of what is left (C5).
+func (c *committer) sendContext(failures int) *storeContext {
+	deadline := c.deadline
+	if failures < 3 {
+		now := time.Now()
+		deadline = now.Add(c.deadline.Sub(now) / 2)
+	}
+	return c.s.storeContext(c.request, deadline)
+}
+
+const maxSends = 5
+
+// again reports whether a call that failed is to be sent once more: at once,
+// then after growing pauses, as long as the commit has time.
+func (c *committer) again(failures int) bool {
+	if failures >= maxSends || !time.Now().Before(c.deadline) {
+		return false
+	}
+	if failures == 1 {
+		return true
+	}
+	return c.sleep(10 * time.Millisecond << (2 * (failures - 2))) // 10, 40, 160 ms
+}
+
+// breathe lets the others of a crowd go first: writers in many processes that
+// meet in one record would otherwise refuse each other in step.
+func (c *committer) breathe(round int) bool {
+	if round < 3 {
+		return time.Now().Before(c.deadline)
+	}
+	return c.sleep(rand.N(time.Millisecond << min(round, 5)))
+}
+
+func (c *committer) sleep(d time.Duration) bool {
+	if !time.Now().Add(d).Before(c.deadline) {
+		return false
+	}
+	time.Sleep(d)
+	return true
+}
+
+func (c *committer) failed(op string, err error) error {
+	c.timedOut = errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(c.deadline)
+	return &Error{Op: op, Err: err}
+}
+
+// refused reports whether err settles that nothing was stored, and nothing will be.
+func refused(err error) bool {
+	var e *Error
+	return errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted) || errors.As(err, &e) && (e.Op == "encode" || errors.Is(err, errUnreadable))
+}
+
+// settle tells the session what became of the attempt.
+func (c *committer) settle(err error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && !refused(err) {
+		s.inDoubt = c.attempt
+		if c.deleted != uuid.Nil {
+			s.base, s.standing = content{}, anonymous
+			s.setCookie(c)
+		}
+		return
+	}
+	s.inDoubt, s.frozen = attempt{}, 0
+	if s.steps = s.steps[c.n:]; len(s.steps) == 0 {
+		s.steps = nil
+	}
+	if c.standing == ended {
+		s.standing = ended // base stays, for reads
+		return
+	}
+	s.base, s.standing = c.base, c.standing
+	s.setCookie(c)
+	if !c.wrote {
+		return
+	}
+	s.standing, s.saved = live, true
+	s.loaded, s.left = c.at, c.left
+	if c.line != nil {
+		s.presented = c.hash
+	}
+	if c.outcome.fresh {
+		s.freshID, s.freshAt, s.returning = uuid.Nil, 0, false
+	}
+}
+
+// setCookie leaves one line for the header: that of the newest secret, or the
+// one that clears the cookie which the request presented.
+func (s *Session) setCookie(c *committer) {
+	switch {
+	case c.wrote && c.line != nil:
+		s.cookie = c.line
+	case c.deleted != uuid.Nil && c.clear:
+		line := c.m.cookie.clear()
+		s.cookie = &line
+	case c.deleted != uuid.Nil:
+		s.cookie = nil
+	}
+}
+
+// report tells the event hook.
+func (c *committer) report(err error) {
+	m := c.m
+	if c.deleted != uuid.Nil {
+		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted})
+	}
+	if err != nil && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
+		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.eventID(), Err: err})
+	}
+	if !c.wrote {
+		return
+	}
+	e := Event{ID: c.base.id(), User: c.base.user}
+	kinds := [...]struct {
+		kind     EventKind
+		happened bool
+	}{
+		{EventConflictMerged, c.merged},
+		{EventCreated, c.outcome.fresh},
+		{EventLogin, c.outcome.login},
+		{EventRenewed, c.outcome.renewed && !c.outcome.login && !c.outcome.fresh},
+	}
+	for _, k := range kinds {
+		if k.happened {
+			e.Kind = k.kind
+			m.event(c.request, e)
+		}
+	}
+}
+
+func (c *committer) eventID() uuid.UUID {
+	if c.base.exists() {
+		return c.base.id()
+	}
+	return c.freshID
+}

@@ -1,0 +1,67 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A storeContext carries a request's values into the store, but not its
+// cancellation: a commit goes on when the client has left (R11). It ends at a
+// deadline. Its timer is built when somebody asks for Done, so that a store in
+// memory, which never waits, does not pay for one.
+type storeContext struct {
+	context.Context // the request's, for its values
+	deadline        time.Time
+
+	mu     sync.Mutex
+	timed  context.Context
+	cancel context.CancelFunc
+}
+
+func (c *storeContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+func (c *storeContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timed == nil {
+		c.timed, c.cancel = context.WithDeadline(context.WithoutCancel(c.Context), c.deadline)
+	}
+	return c.timed.Done()
+}
+
+func (c *storeContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.timed != nil:
+		return c.timed.Err()
+	case !time.Now().Before(c.deadline):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// Value hides the request's own cancellation once there is a timer: contexts
+// that are derived from this one find theirs by it.
+func (c *storeContext) Value(key any) any {
+	c.mu.Lock()
+	timed := c.timed
+	c.mu.Unlock()
+	if timed != nil {
+		return timed.Value(key)
+	}
+	return c.Context.Value(key)
+}
+
+func (c *storeContext) String() string { return "session.storeContext" }
+
+// release stops the timer, if there is one.
+func (c *storeContext) release() {
+	c.mu.Lock()
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}

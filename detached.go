@@ -1,0 +1,39 @@
+package session
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/sojourn-go/session/internal/detached"
+)
+
+func init() { detached.New = newDetached }
+
+// newDetached serves sessiontest.Context: a session as a handler would find it,
+// on a manager and a store of its own.
+func newDetached(ctx context.Context, prepare func(context.Context)) context.Context {
+	m, err := New(Config{})
+	if err != nil {
+		panic(err)
+	}
+	x := newExchange(m, noResponse{}, ctx)
+	if prepare == nil {
+		return x
+	}
+	prepare(x)
+	if err := x.session.Save(ctx); err != nil {
+		panic(err)
+	}
+	next := newExchange(m, noResponse{}, ctx)
+	if x.session.base.exists() {
+		next.session.present(x.session.base, live, &x.session.presented, x.session.left)
+	}
+	return next
+}
+
+// noResponse is the response of a session without a request.
+type noResponse struct{}
+
+func (noResponse) Header() http.Header         { return http.Header{} }
+func (noResponse) Write(b []byte) (int, error) { return len(b), nil }
+func (noResponse) WriteHeader(int)             {}

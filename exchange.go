@@ -1,0 +1,302 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// An exchange is one request on its way through a manager: its session, its
+// response and its context in one allocation. It is never reused, so whoever
+// keeps a part of it for too long reaches nobody else's (R14).
+type exchange struct {
+	m       *Manager
+	parent  context.Context // the request's, as the manager got it
+	session Session
+	writer  response
+	loadCtx storeContext
+
+	mu     sync.Mutex
+	child  context.Context // made when somebody asks for Done
+	cancel context.CancelCauseFunc
+}
+
+func newExchange(m *Manager, w http.ResponseWriter, parent context.Context) *exchange {
+	x := &exchange{m: m, parent: parent}
+	x.session.m, x.session.parent = m, parent
+	x.writer.rw, x.writer.x = w, x
+	return x
+}
+
+// The exchange is the request's context. A failed save cancels it with the
+// cause (R6); what that takes is built only when somebody asks for Done, because
+// most handlers never do.
+
+func (x *exchange) Deadline() (time.Time, bool) { return x.parent.Deadline() }
+
+func (x *exchange) Done() <-chan struct{} { return x.cancelable().Done() }
+
+func (x *exchange) Err() error {
+	if child := x.built(); child != nil {
+		return child.Err()
+	}
+	return x.parent.Err()
+}
+
+func (x *exchange) Value(key any) any {
+	if key == (contextKey{}) || key == x.m {
+		return &x.session
+	}
+	// Once there is a child it answers, because context.Cause and derived
+	// contexts find their canceller by a key.
+	if child := x.built(); child != nil {
+		return child.Value(key)
+	}
+	return x.parent.Value(key)
+}
+
+func (x *exchange) String() string { return "session.Context" }
+
+func (x *exchange) built() context.Context {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.child
+}
+
+func (x *exchange) cancelable() context.Context {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.child == nil {
+		x.child, x.cancel = context.WithCancelCause(x.parent)
+	}
+	return x.child
+}
+
+// load finds the session that the Cookie lines open. An error means that the
+// store could not tell.
+func (x *exchange) load(lines []string) error {
+	if len(lines) == 0 {
+		return nil // R1
+	}
+	var buf [maxCandidates]token
+	candidates := x.m.cookie.find(lines, buf[:0])
+	if len(candidates) == 0 {
+		return nil // R3
+	}
+	x.loadCtx.Context, x.loadCtx.deadline = x.parent, time.Now().Add(x.m.timeout)
+	defer x.loadCtx.release()
+	opened := 0
+	for i := range candidates {
+		standing, err := x.try(&candidates[i], opened == 0)
+		if err != nil {
+			return err
+		}
+		if standing == live {
+			opened++
+		}
+	}
+	if opened > 1 {
+		x.m.event(x.parent, Event{Kind: EventAmbiguousCookie})
+		x.session.present(content{}, anonymous, nil, 0)
+	}
+	return nil
+}
+
+// try looks up one token. The session takes what it opens, or, while nothing
+// better is known, why it opens nothing.
+func (x *exchange) try(t *token, first bool) (standing, error) {
+	id := t.id()
+	stored, err := x.m.store.Load(&x.loadCtx, id)
+	if errors.Is(err, ErrNotFound) {
+		x.m.event(x.parent, Event{Kind: EventUnknownToken})
+		return anonymous, nil
+	}
+	if err != nil {
+		x.m.event(x.parent, Event{Kind: EventStoreFailed, ID: id, Err: err})
+		return anonymous, &Error{Op: "load", Err: err}
+	}
+	base, err := parseRecord(stored, id)
+	if err != nil {
+		x.m.event(x.parent, Event{Kind: EventRecordRefused, ID: id, Err: err})
+		if errors.Is(err, errUnreadable) && x.session.standing == anonymous {
+			x.session.standing = unreadable
+		}
+		return anonymous, nil
+	}
+	hash := hashSecret(x.m.name, t)
+	switch is := x.judge(&base, &hash); {
+	case is == live && first:
+		x.session.present(base, live, &hash, stored.TTL)
+		return live, nil
+	case is == ended && x.session.standing == anonymous:
+		x.session.standing = ended
+		return ended, nil
+	default:
+		return is, nil
+	}
+}
+
+// judge says what a secret with this hash is good for.
+func (x *exchange) judge(base *content, hash *[hashSize]byte) standing {
+	now := time.Now().UnixMilli()
+	e := Event{ID: base.id(), User: base.user}
+	switch {
+	case now >= x.m.endOf(base): // E3
+		e.Kind = EventExpired
+	case equalHash(base.hash(), hash):
+		return live
+	case base.wasSuperseded(hash, now): // C7
+		e.Kind = EventSuperseded
+		x.m.event(x.parent, e)
+		return ended
+	default:
+		e = Event{Kind: EventUnknownToken} // whoever holds it need not be the session's visitor
+	}
+	x.m.event(x.parent, e)
+	return anonymous
+}
+
+// present gives the session what the request's token opened.
+func (s *Session) present(base content, is standing, hash *[hashSize]byte, left time.Duration) {
+	s.base, s.standing, s.left = base, is, left
+	s.returning, s.loaded = is == live, time.Now()
+	if hash != nil {
+		s.presented = *hash
+	}
+}
+
+// serve runs the handler and saves what it left.
+func (x *exchange) serve(next http.Handler, r *http.Request) {
+	finished := false
+	defer func() {
+		if !finished {
+			x.abandon()
+		}
+		x.close()
+	}()
+	x.writer.request = r
+	if h := x.writer.rw.Header(); len(h) > 0 {
+		x.writer.before = h.Clone()
+	}
+	next.ServeHTTP(&x.writer, r.WithContext(x))
+	x.finish()
+	finished = true
+}
+
+// finish commits a response that has not begun (R5), or what was changed after
+// it had (R7), and touches a session that was only read (R4).
+func (x *exchange) finish() {
+	switch x.writer.phase {
+	case open:
+		if x.writer.begin() != nil {
+			return
+		}
+	case begun:
+		if err := x.session.commit(x.parent, commitLate); err != nil {
+			x.m.logger.LogAttrs(x.parent, slog.LevelError, "session: changes made after the response began are lost", slog.String("err", err.Error()))
+		}
+	case failed:
+		return
+	}
+	x.session.touch(x.parent)
+}
+
+// abandon drops what a panicking handler had not saved, except a logout (R10).
+// The panic is not recovered, so its value and stack stay as they are.
+func (x *exchange) abandon() {
+	s := &x.session
+	s.mu.Lock()
+	destroys := false
+	for i := range s.steps {
+		destroys = destroys || s.steps[i].op == opDestroy
+	}
+	s.steps, s.frozen, s.inDoubt = nil, 0, attempt{}
+	if destroys {
+		s.addStep(step{op: opDestroy})
+	}
+	s.mu.Unlock()
+	if !destroys || x.writer.phase == failed {
+		return
+	}
+	if err := s.commit(x.parent, commitLate); err != nil {
+		x.m.logger.LogAttrs(x.parent, slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
+	}
+	if x.writer.phase == open {
+		x.writer.seal() // for whoever recovers, and writes an error page with our header
+	}
+}
+
+// close ends the session's use (R14).
+func (x *exchange) close() {
+	x.session.mu.Lock()
+	x.session.closed = true
+	x.session.mu.Unlock()
+	if x.built() != nil {
+		x.cancel(context.Canceled)
+	}
+}
+
+// touch extends the idle time of a session that was not saved, if that is due
+// (R4). It changes nothing but the end (E4), and a failure is no error page.
+func (s *Session) touch(ctx context.Context) {
+	s.mu.Lock()
+	base, left, loaded := s.base, s.left, s.loaded
+	due := s.standing == live && !s.saved && s.m.touchDue(left, timeOf(s.m.endOf(&base)).Sub(loaded))
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	call := s.storeContext(ctx, time.Now().Add(s.m.timeout))
+	defer call.release()
+	ttl, err := s.touchTTL(call, &base, loaded)
+	if err == nil && ttl >= time.Millisecond {
+		err = s.m.store.Touch(call, base.id(), base.version, ttl)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrConflict) {
+		s.m.event(ctx, Event{Kind: EventTouchFailed, ID: base.id(), User: base.user, Err: err})
+	}
+}
+
+// touchTTL is what a touch should leave. A stream that stayed open does not
+// count as activity: its idle time began with the request, and it looks again
+// first, so that it takes nothing from a touch that came after (R4, E4).
+func (s *Session) touchTTL(ctx context.Context, base *content, loaded time.Time) (time.Duration, error) {
+	untilEnd := time.Until(timeOf(s.m.endOf(base)))
+	open := time.Since(loaded)
+	if open < s.m.idle/10 {
+		return min(s.m.idle, untilEnd), nil
+	}
+	ttl := min(s.m.idle-open, untilEnd)
+	stored, err := s.m.store.Load(ctx, base.id())
+	if err == nil && stored.TTL <= s.m.idle && ttl-stored.TTL < s.m.idle/10 {
+		return 0, nil
+	}
+	return ttl, err
+}
+
+// storeContext bounds a call to the store. The first of a request costs nothing.
+func (s *Session) storeContext(parent context.Context, deadline time.Time) *storeContext {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.firstCtx.deadline.IsZero() {
+		s.firstCtx.Context, s.firstCtx.deadline = parent, deadline
+		return &s.firstCtx
+	}
+	return &storeContext{Context: parent, deadline: deadline}
+}
+
+// valueRefused tells of stored bytes that are not of their key's type (R9).
+func (s *Session) valueRefused(name string, err error) {
+	s.lock()
+	now := s.identity()
+	s.mu.Unlock()
+	s.m.event(s.parent, Event{Kind: EventValueRefused, ID: now.id, User: now.user, Key: name, Err: decodeError(err)})
+}
+
+// decodeError leaves out what encoding/json quotes of the value.
+func decodeError(error) error {
+	return &Error{Op: "decode", Err: errors.New("the stored bytes are not of the key's type; they are kept until the key is set")}
+}

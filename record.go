@@ -1,0 +1,293 @@
+package session
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The record format, documented for other languages in docs/record.md. A
+// record has exactly one encoding: lengths and numbers are minimal unsigned
+// varints, names ascend, nothing follows the last value (T5).
+const (
+	recordFormat  = 1
+	recordHashAt  = 1 + 16
+	recordTimesAt = recordHashAt + hashSize
+
+	maxUserBytes = 1024
+	maxNameBytes = 255
+	maxHistory   = 16      // superseded secrets, and recent versions (C5), that a record keeps
+	maxMillis    = 1 << 50 // year 37648; keeps sums of times far from overflow
+)
+
+var (
+	// errUnreadable is a record of a newer format: not ours to judge (R15).
+	errUnreadable = errors.New("the stored record has a format that this version does not know; finish the rolling deploy")
+	// errRefused is a record that no version of this library wrote under this ID (T4, T5).
+	errRefused = errors.New("the stored record is damaged or belongs to another session")
+)
+
+// content is a validated view into the data of one stored [Record]. Its zero
+// value is no record. Sections stay encoded until somebody asks for them, so
+// that a load costs no allocation; the bytes are shared and never changed.
+type content struct {
+	data    []byte
+	version uint64
+	user    string
+
+	created       int64 // milliseconds since 1970, as are the next three
+	authenticated int64 // when Login last ran; 0: never
+	end           int64 // of the lifetime (E3)
+	written       int64 // when this version was committed
+
+	superseded []byte // entries of hash and time (C7)
+	recent     []byte // entries of version and time (C5)
+	values     []byte
+}
+
+func (c *content) exists() bool  { return c.data != nil }
+func (c *content) id() uuid.UUID { return uuid.UUID(c.data[1:recordHashAt]) }
+func (c *content) hash() []byte  { return c.data[recordHashAt:recordTimesAt] }
+
+// start is when the lifetime last began (E5).
+func (c *content) start() int64 { return max(c.created, c.authenticated) }
+
+// parseRecord checks every length before it believes it, and that the record
+// belongs to id and to the owner that the store names (T4). It allocates nothing.
+func parseRecord(stored Record, id uuid.UUID) (content, error) {
+	d := stored.Data
+	switch {
+	case len(d) == 0 || d[0] < recordFormat || stored.Version == 0:
+		return content{}, errRefused
+	case d[0] > recordFormat:
+		return content{}, errUnreadable
+	case len(d) < recordTimesAt || !bytes.Equal(d[1:recordHashAt], id[:]):
+		return content{}, errRefused
+	}
+	c := content{data: d, version: stored.Version, user: stored.Owner}
+	in := reader{rest: d[recordTimesAt:]}
+	c.created, c.authenticated, c.end, c.written = in.millis(), in.millis(), in.millis(), in.millis()
+	if user := in.bytes(maxUserBytes); string(user) != stored.Owner {
+		in.bad = true
+	}
+	c.superseded = in.history(hashSize)
+	c.recent = in.history(8)
+	c.values = in.values()
+	if in.bad || len(in.rest) != 0 {
+		return content{}, errRefused
+	}
+	return c, nil
+}
+
+// A reader takes a record apart. After the first fault it reads zeros.
+type reader struct {
+	rest []byte
+	bad  bool
+}
+
+func (in *reader) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(in.rest)
+	// A last byte of 0 is a longer spelling of the same number.
+	if in.bad || n <= 0 || v > limit || n > 1 && in.rest[n-1] == 0 {
+		in.bad, in.rest = true, nil
+		return 0
+	}
+	in.rest = in.rest[n:]
+	return v
+}
+
+func (in *reader) take(n uint64) []byte {
+	if in.bad || n > uint64(len(in.rest)) {
+		in.bad, in.rest = true, nil
+		return nil
+	}
+	b := in.rest[:n:n]
+	in.rest = in.rest[n:]
+	return b
+}
+
+func (in *reader) millis() int64             { return int64(in.uvarint(maxMillis)) }
+func (in *reader) bytes(limit uint64) []byte { return in.take(in.uvarint(limit)) }
+
+// history returns the entries of a list of fixed-size items with their times.
+func (in *reader) history(size uint64) []byte {
+	n := in.uvarint(maxHistory)
+	all := in.rest
+	for range n {
+		in.take(size)
+		in.millis()
+	}
+	return all[:len(all)-len(in.rest)]
+}
+
+// values returns the section of named values, which is the rest of the record.
+func (in *reader) values() []byte {
+	all := in.rest
+	var last []byte
+	for len(in.rest) > 0 {
+		v := in.value()
+		if in.bad || len(v.name) == 0 || last != nil && bytes.Compare(v.name, last) <= 0 {
+			in.bad = true
+			return nil
+		}
+		last = v.name
+	}
+	return all
+}
+
+// A value is one named value of a record, its bytes still those of the record.
+type value struct {
+	name     []byte
+	data     []byte
+	survives bool // a Login (L2)
+}
+
+func (in *reader) value() value {
+	name := in.bytes(maxNameBytes)
+	size := in.uvarint(1 << 32)
+	return value{name: name, data: in.take(size >> 1), survives: size&1 == 1}
+}
+
+func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool) []byte {
+	b = binary.AppendUvarint(b, uint64(len(name)))
+	b = append(b, name...)
+	size := uint64(len(data)) << 1
+	if survives {
+		size |= 1
+	}
+	b = binary.AppendUvarint(b, size)
+	return append(b, data...)
+}
+
+// lookup finds a value by name. Names ascend, so it stops where the name would be.
+func (c *content) lookup(name string) (value, bool) {
+	for in := (reader{rest: c.values}); len(in.rest) > 0; {
+		v := in.value()
+		if string(v.name) >= name {
+			return v, string(v.name) == name
+		}
+	}
+	return value{}, false
+}
+
+// wasSuperseded reports whether hash was the record's until less than
+// supersededFor ago (C7).
+func (c *content) wasSuperseded(hash *[hashSize]byte, now int64) bool {
+	for in := (reader{rest: c.superseded}); len(in.rest) > 0; {
+		old, at := in.take(hashSize), in.millis()
+		if now-at < supersededFor.Milliseconds() && equalHash(old, hash) {
+			return true
+		}
+	}
+	return false
+}
+
+// committed reports whether version is this record's or one of those that it
+// was recently built on (C5).
+func (c *content) committed(version uint64) bool {
+	if version == 0 {
+		return false
+	}
+	if c.version == version {
+		return true
+	}
+	for in := (reader{rest: c.recent}); len(in.rest) > 0; in.millis() {
+		if binary.BigEndian.Uint64(in.take(8)) == version {
+			return true
+		}
+	}
+	return false
+}
+
+// A draft is what the next version of a record is built from.
+type draft struct {
+	id            uuid.UUID
+	hash          [hashSize]byte
+	user          string
+	created       int64
+	authenticated int64
+	end           int64
+	written       int64
+	base          *content      // whose history it continues; nil: none
+	window        time.Duration // how far back recent versions are kept
+	outcome       *outcome      // whose values it takes
+}
+
+// encode writes the record that draft describes.
+func (d *draft) encode() []byte {
+	const times, lengths = 4 * 6, 4 // today's milliseconds take six bytes
+	size := recordTimesAt + times + lengths + len(d.user) + d.outcome.maxValues(d.base)
+	if d.base != nil {
+		size += len(d.base.superseded) + len(d.base.recent) + hashSize + 8 + 2*6
+	}
+	b := make([]byte, 0, size)
+	b = append(b, recordFormat)
+	b = append(b, d.id[:]...)
+	b = append(b, d.hash[:]...)
+	for _, t := range [...]int64{d.created, d.authenticated, d.end, d.written} {
+		b = binary.AppendUvarint(b, uint64(t))
+	}
+	b = binary.AppendUvarint(b, uint64(len(d.user)))
+	b = append(b, d.user...)
+	b = d.appendSuperseded(b)
+	b = d.appendRecent(b)
+	b = d.outcome.appendValues(b, d.base)
+	// The estimate above is generous; a stored record should not be.
+	if cap(b)-len(b) > 32 {
+		b = bytes.Clone(b)
+	}
+	return b[:len(b):len(b)]
+}
+
+func (d *draft) appendSuperseded(b []byte) []byte {
+	if d.base == nil {
+		return append(b, 0)
+	}
+	var added []byte
+	if !bytes.Equal(d.base.hash(), d.hash[:]) {
+		added = binary.AppendUvarint(append([]byte(nil), d.base.hash()...), uint64(d.written))
+	}
+	return appendHistory(b, d.base.superseded, hashSize, d.written-supersededFor.Milliseconds(), added)
+}
+
+func (d *draft) appendRecent(b []byte) []byte {
+	if d.base == nil {
+		return append(b, 0)
+	}
+	since := d.written - d.window.Milliseconds()
+	var added []byte
+	var buf [8 + binary.MaxVarintLen64]byte
+	if d.base.written > since {
+		added = binary.BigEndian.AppendUint64(buf[:0], d.base.version)
+		added = binary.AppendUvarint(added, uint64(d.base.written))
+	}
+	return appendHistory(b, d.base.recent, 8, since, added)
+}
+
+// appendHistory appends those of old that are younger than since, then added,
+// and of all these at most the last maxHistory.
+func appendHistory(b, old []byte, size uint64, since int64, added []byte) []byte {
+	var kept [maxHistory + 1][]byte
+	n := 0
+	for in := (reader{rest: old}); len(in.rest) > 0; {
+		entry := in.rest
+		in.take(size)
+		if at := in.millis(); at > since {
+			kept[n] = entry[:len(entry)-len(in.rest)]
+			n++
+		}
+	}
+	if added != nil {
+		kept[n] = added
+		n++
+	}
+	from := max(0, n-maxHistory)
+	b = binary.AppendUvarint(b, uint64(n-from))
+	for _, entry := range kept[from:n] {
+		b = append(b, entry...)
+	}
+	return b
+}

@@ -1,0 +1,245 @@
+package session
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// phase is how far a response has come. docs/design.md draws the machine.
+type phase uint8
+
+const (
+	open   phase = iota // nothing sent: a commit comes before the first byte (R5)
+	begun               // committed; the header is gone or on its way
+	failed              // the commit failed, the error handler has answered (R6)
+)
+
+// A response stands between the handler and the server's writer, and saves the
+// session before anything that sends the header. It offers each such method
+// itself: with Unwrap alone, http.ResponseController would go around the save.
+type response struct {
+	rw    http.ResponseWriter
+	x     *exchange
+	phase phase
+	err   error // of the commit, once failed
+
+	request *http.Request
+	before  http.Header // what the header held when the manager was entered (R6)
+	vary    [1]string   // the header's own, so that no two responses share a slice
+	cache   [1]string
+	cookie  [1]string
+}
+
+// Header is the server's header map.
+func (w *response) Header() http.Header { return w.rw.Header() }
+
+// Unwrap is for http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.rw }
+
+// WriteHeader saves the session, unless status is informational. 101 ends the
+// header like a final status does.
+func (w *response) WriteHeader(status int) {
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		if w.phase != failed {
+			w.stripCookie() // a proxy's backend may send one early (R13)
+			w.rw.WriteHeader(status)
+		}
+		return
+	}
+	if w.phase == failed || w.phase == open && w.begin() != nil {
+		return
+	}
+	w.rw.WriteHeader(status)
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	if err := w.ready(); err != nil {
+		return 0, err
+	}
+	return w.rw.Write(b)
+}
+
+// WriteString avoids a copy where the server's writer does.
+func (w *response) WriteString(s string) (int, error) {
+	if err := w.ready(); err != nil {
+		return 0, err
+	}
+	return io.WriteString(w.rw, s)
+}
+
+// ReadFrom keeps sendfile: it reaches the server's writer if that has it.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	if err := w.ready(); err != nil {
+		return 0, err
+	}
+	if rf, ok := w.rw.(io.ReaderFrom); ok {
+		return rf.ReadFrom(src)
+	}
+	return io.Copy(struct{ io.Writer }{w.rw}, src)
+}
+
+// Flush saves and sends what there is. On a writer that cannot flush it only
+// saves; http.ResponseController tells the difference.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush with the error, http.ErrNotSupported among them.
+func (w *response) FlushError() error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	return http.NewResponseController(w.rw).Flush()
+}
+
+// Hijack saves and hands over the connection. It cannot carry a cookie: with a
+// change pending that needs one it returns an error and stores nothing (R5).
+// WriteHeader(101) before it can.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.phase == open {
+		if err := w.x.session.commitHijack(w.x.parent); err != nil {
+			return nil, nil, fmt.Errorf("session: Hijack: %w", err)
+		}
+	}
+	conn, rw, err := http.NewResponseController(w.rw).Hijack()
+	if err == nil && w.phase == open {
+		w.markBegun()
+	}
+	return conn, rw, err
+}
+
+// Push is HTTP/2 server push, where the server's writer has it.
+func (w *response) Push(target string, opts *http.PushOptions) error {
+	if p, ok := w.rw.(http.Pusher); ok {
+		return p.Push(target, opts)
+	}
+	return http.ErrNotSupported
+}
+
+// ready saves the session before a first byte.
+func (w *response) ready() error {
+	switch w.phase {
+	case open:
+		return w.begin()
+	case failed:
+		return w.err
+	}
+	return nil
+}
+
+// begin commits. On success the header is complete; otherwise the error handler
+// has answered (R6).
+func (w *response) begin() error {
+	if err := w.x.session.commit(w.x.parent, commitResponse); err != nil {
+		w.fail(err)
+		return err
+	}
+	w.seal()
+	return nil
+}
+
+// seal completes the header: our cookie, and what it means to caches.
+func (w *response) seal() {
+	line, looked := w.markBegun()
+	h := w.rw.Header()
+	w.stripCookie()
+	if line != nil {
+		if lines := h["Set-Cookie"]; len(lines) > 0 {
+			h["Set-Cookie"] = append(lines, *line)
+		} else {
+			w.cookie[0] = *line
+			h["Set-Cookie"] = w.cookie[:]
+		}
+		w.cache[0] = "no-store" // R12; a shared cache must not hand our cookie to others
+		h["Cache-Control"] = w.cache[:]
+	}
+	if !looked {
+		return
+	}
+	if !variesByCookie(h["Vary"]) {
+		if lines := h["Vary"]; len(lines) > 0 {
+			h["Vary"] = append(lines, "Cookie")
+		} else {
+			w.vary[0] = "Cookie"
+			h["Vary"] = w.vary[:]
+		}
+	}
+	if len(h["Cache-Control"]) == 0 {
+		w.cache[0] = "private"
+		h["Cache-Control"] = w.cache[:]
+	}
+}
+
+// markBegun closes the session for cookies and takes the one that waits.
+func (w *response) markBegun() (line *string, looked bool) {
+	w.phase = begun
+	s := &w.x.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	line, s.cookie, s.begun = s.cookie, nil, true
+	return line, s.looked
+}
+
+// stripCookie removes cookies of our name that are not ours (R13).
+func (w *response) stripCookie() {
+	h := w.rw.Header()
+	lines := h["Set-Cookie"]
+	kept := 0
+	for _, line := range lines {
+		if !w.x.m.cookie.ours(line) {
+			kept++
+		}
+	}
+	switch kept {
+	case len(lines):
+		return
+	case 0:
+		delete(h, "Set-Cookie")
+		return
+	}
+	others := make([]string, 0, kept+1)
+	for _, line := range lines {
+		if !w.x.m.cookie.ours(line) {
+			others = append(others, line)
+		}
+	}
+	h["Set-Cookie"] = others
+}
+
+// variesByCookie reports whether Vary says so already (RFC 9110, section 12.5.5).
+func variesByCookie(lines []string) bool {
+	for _, line := range lines {
+		for field := range strings.SplitSeq(line, ",") {
+			field = strings.TrimSpace(field)
+			if field == "*" || strings.EqualFold(field, "Cookie") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fail answers for the handler, whose page must not look as if the save had
+// worked (R6).
+func (w *response) fail(err error) {
+	w.phase, w.err = failed, err
+	w.markFailed()
+	h := w.rw.Header()
+	clear(h)
+	for name, values := range w.before {
+		h[name] = values
+	}
+	w.x.cancelable()
+	w.x.cancel(err)
+	w.x.m.answer(w.rw, w.request, err)
+}
+
+// markFailed closes the session for cookies and forgets the one that waited.
+func (w *response) markFailed() {
+	s := &w.x.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cookie, s.begun = nil, true
+}

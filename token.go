@@ -1,0 +1,90 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	idSize     = 16
+	secretSize = 32 // 256 bits; OWASP ASVS 5.0, 7.2.3 asks for 128
+	hashSize   = sha256.Size
+	tokenSize  = idSize + secretSize
+	tokenChars = tokenSize / 3 * 4 // a whole number of base64 groups, so each token has one spelling
+
+	// supersededFor is how long a replaced secret is told apart from an unknown
+	// one (C7): longer than an answer takes to reach a browser.
+	supersededFor = 10 * time.Second
+)
+
+// A token is what the cookie carries: the session's ID and its secret. It lives
+// on the stack only; no struct keeps one (T2).
+type token [tokenSize]byte
+
+func (t *token) id() uuid.UUID { return uuid.UUID(t[:idSize]) }
+
+func (t *token) encode() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
+
+// parseToken accepts exactly the characters that encode writes. The count is
+// checked after decoding too, because base64 skips line breaks.
+func parseToken(s string) (t token, ok bool) {
+	if len(s) != tokenChars {
+		return token{}, false
+	}
+	var chars [tokenChars]byte
+	copy(chars[:], s)
+	n, err := base64.RawURLEncoding.Decode(t[:], chars[:])
+	return t, err == nil && n == tokenSize
+}
+
+// mint makes a token with a new secret for id. crypto/rand never fails: since
+// Go 1.24 it ends the program rather than return an error.
+func mint(id uuid.UUID) (t token) {
+	copy(t[:idSize], id[:])
+	rand.Read(t[idSize:])
+	return t
+}
+
+// newID makes a random UUID (RFC 9562, version 4). It names a session and is no
+// secret: its 122 random bits are not what keeps visitors apart (T1).
+func newID() (id uuid.UUID) {
+	rand.Read(id[:])
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// newVersion makes a version for one write: random, so that two writers never
+// choose the same, and never 0, which means none (C1).
+func newVersion() uint64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:])
+		if v := binary.BigEndian.Uint64(b[:]); v != 0 {
+			return v
+		}
+	}
+}
+
+// hashSecret binds a secret to the application's name, so that two of them on
+// one store never accept each other's tokens (T1, T3). A name holds no NUL, and
+// a secret's length is fixed: the input can be read in one way only. No salt
+// and no slow hash: the secret has 256 random bits.
+func hashSecret(name string, t *token) [hashSize]byte {
+	var buf [128]byte
+	b := append(buf[:0], "session/v1\x00"...)
+	b = append(b, name...)
+	b = append(b, 0)
+	b = append(b, t[idSize:]...)
+	return sha256.Sum256(b)
+}
+
+func equalHash(stored []byte, presented *[hashSize]byte) bool {
+	return subtle.ConstantTimeCompare(stored, presented[:]) == 1
+}
