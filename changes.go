@@ -64,8 +64,10 @@ func visible(base *content, steps []step, name string) ([]byte, bool) {
 	for i := len(steps) - 1; i >= 0; i-- {
 		st := &steps[i]
 		if j, found := search(st.changes, name); found {
-			c := &st.changes[j]
-			return c.data, c.data != nil && (c.survives || !afterLogin)
+			if c := &st.changes[j]; c.data != nil && (c.survives || !afterLogin) {
+				return c.data, true
+			}
+			return nil, false
 		}
 		switch st.op {
 		case opLogin:
@@ -74,8 +76,10 @@ func visible(base *content, steps []step, name string) ([]byte, bool) {
 			return nil, false
 		}
 	}
-	v, found := base.lookup(name)
-	return v.data, found && (v.survives || !afterLogin)
+	if v, found := base.lookup(name); found && (v.survives || !afterLogin) {
+		return v.data, true
+	}
+	return nil, false
 }
 
 // keep says which of the record's values stay.

@@ -527,11 +527,13 @@ func (c *committer) settle(err error) {
 	}
 	if c.standing == ended {
 		s.standing = ended // base stays, for reads
+		s.forgetFresh()
 		return
 	}
 	s.base, s.standing = c.base, c.standing
 	s.setCookie(c)
 	if !c.wrote {
+		s.forgetFresh()
 		return
 	}
 	s.standing, s.saved = live, true
@@ -541,6 +543,13 @@ func (c *committer) settle(err error) {
 	}
 	if c.outcome.fresh {
 		s.freshID, s.freshAt, s.returning = uuid.Nil, 0, false
+	}
+}
+
+// forgetFresh takes the ID back that a session was to get which did not come to be.
+func (s *Session) forgetFresh() {
+	if len(s.steps) == 0 {
+		s.freshID, s.freshAt = uuid.Nil, 0
 	}
 }
 

@@ -166,8 +166,11 @@ func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool
 func (c *content) lookup(name string) (value, bool) {
 	for in := (reader{rest: c.values}); len(in.rest) > 0; {
 		v := in.value()
-		if string(v.name) >= name {
-			return v, string(v.name) == name
+		if string(v.name) == name {
+			return v, true
+		}
+		if string(v.name) > name {
+			break
 		}
 	}
 	return value{}, false
