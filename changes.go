@@ -244,7 +244,7 @@ func (o *outcome) alters(base *content) bool {
 
 // loses reports whether a value goes that no change names.
 func (o *outcome) loses(base *content) bool {
-	for in := (reader{rest: base.values}); len(in.rest) > 0; {
+	for in := base.values(); len(in.rest) > 0; {
 		v := in.value()
 		if _, named := search(o.changes, string(v.name)); !named && !o.keep.keeps(v) {
 			return true
@@ -260,7 +260,7 @@ func (o *outcome) maxValues(base *content) int {
 		size += len(o.changes[i].name) + len(o.changes[i].data) + 4
 	}
 	if base != nil {
-		size += len(base.values)
+		size += len(base.values().rest)
 	}
 	return size
 }
@@ -270,7 +270,7 @@ func (o *outcome) maxValues(base *content) int {
 func (o *outcome) appendValues(out []byte, base *content) []byte {
 	in := reader{}
 	if base != nil {
-		in.rest = base.values
+		in = base.values()
 	}
 	changes := o.changes
 	for len(in.rest) > 0 {

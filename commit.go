@@ -35,8 +35,8 @@ type attempt struct {
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	if s.inDoubt.n > 0 {
-		if err := s.try(ctx, mode, s.inDoubt); err != nil {
+	if s.inDoubt != nil {
+		if err := s.try(ctx, mode, *s.inDoubt); err != nil {
 			return err
 		}
 	}
@@ -64,12 +64,15 @@ func (s *Session) commitHijack(ctx context.Context) error {
 
 func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
 	s.mu.Lock()
-	c := committer{
-		s: s, m: s.m, request: ctx, mode: mode, attempt: a,
-		plan: s.steps[:a.n], base: s.base, standing: s.standing, presented: s.presented,
+	c := &committer{
+		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
+		plan: s.steps[:a.n], base: s.base, standing: s.standing,
 		cookie: !s.begun && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
 	}
 	s.mu.Unlock()
+	if c.base.exists() {
+		copy(c.presented[:], c.base.hash())
+	}
 	err := c.inTurn()
 	c.settle(err)
 	c.report(err)
@@ -232,8 +235,8 @@ func (c *committer) mayMint(o *outcome) error {
 		return nil
 	case !c.cookie:
 		return ErrCommitted
-	case c.s.parent.Err() != nil:
-		return &Error{Op: "save", Err: fmt.Errorf("nobody is there to receive the cookie: %w", context.Cause(c.s.parent))}
+	case c.s.x.parent().Err() != nil:
+		return &Error{Op: "save", Err: fmt.Errorf("nobody is there to receive the cookie: %w", context.Cause(c.s.x.parent()))}
 	}
 	return nil
 }
@@ -247,13 +250,13 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 	}
 	id, prev := c.target(o)
 	for failures := 0; ; {
-		ctx := c.sendContext(failures)
+		ctx, release := c.sendContext(failures)
 		c.known = false
 		conflicting, err := c.m.store.Save(ctx, id, prev, next, ttl)
 		if errors.Is(err, ErrConflict) && conflicting.Version == 0 {
 			conflicting, err = c.loadConflict(ctx, id)
 		}
-		ctx.release()
+		release()
 		switch {
 		case err == nil:
 			base, err := parseRecord(next, id)
@@ -323,9 +326,9 @@ func (c *committer) rebase(there content) {
 // reload asks for the newest record, for a commit that would change nothing.
 func (c *committer) reload() error {
 	id := c.base.id()
-	ctx := c.sendContext(0)
+	ctx, release := c.sendContext(0)
 	stored, err := c.m.store.Load(ctx, id)
-	ctx.release()
+	release()
 	if errors.Is(err, ErrNotFound) {
 		c.rebase(content{})
 		return nil
@@ -411,21 +414,21 @@ func (c *committer) drop(o *outcome) error {
 		if c.base.user != "" {
 			version = 0
 		}
-		ctx := c.sendContext(failures)
+		ctx, release := c.sendContext(failures)
 		c.known = false
 		err := c.m.store.Delete(ctx, id, version)
 		if errors.Is(err, ErrConflict) {
 			var gaveWay bool
 			if gaveWay, err = c.giveWay(ctx, id); gaveWay {
-				ctx.release()
+				release()
 				return nil
 			}
 			if err == nil && time.Now().Before(c.deadline) {
-				ctx.release()
+				release()
 				continue
 			}
 		}
-		ctx.release()
+		release()
 		if err == nil || errors.Is(err, ErrNotFound) {
 			c.base, c.standing, c.known = content{}, anonymous, true
 			c.deleted, c.clear = id, c.s.returning && c.cookie
@@ -457,13 +460,13 @@ func (c *committer) giveWay(ctx context.Context, id uuid.UUID) (bool, error) {
 
 // sendContext bounds one call to the store. An answer that never comes must
 // leave time to send again: each call may take half of what is left (C5).
-func (c *committer) sendContext(failures int) *storeContext {
+func (c *committer) sendContext(failures int) (ctx context.Context, release func()) {
 	deadline := c.deadline
 	if failures < 3 {
 		now := time.Now()
 		deadline = now.Add(c.deadline.Sub(now) / 2)
 	}
-	return c.s.storeContext(c.request, deadline)
+	return c.m.storeContext(c.request, deadline)
 }
 
 const maxSends = 5
@@ -514,14 +517,14 @@ func (c *committer) settle(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && !refused(err) {
-		s.inDoubt = c.attempt
+		s.inDoubt = &c.attempt
 		if c.deleted != uuid.Nil {
 			s.base, s.standing = content{}, anonymous
 			s.setCookie(c)
 		}
 		return
 	}
-	s.inDoubt, s.frozen = attempt{}, 0
+	s.inDoubt, s.frozen = nil, 0
 	if s.steps = s.steps[c.n:]; len(s.steps) == 0 {
 		s.steps = nil
 	}
@@ -538,9 +541,6 @@ func (c *committer) settle(err error) {
 	}
 	s.standing, s.saved = live, true
 	s.loaded, s.left = c.at, c.left
-	if c.line != nil {
-		s.presented = c.hash
-	}
 	if c.outcome.fresh {
 		s.freshID, s.freshAt, s.returning = uuid.Nil, 0, false
 	}

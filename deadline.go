@@ -65,3 +65,13 @@ func (c *storeContext) release() {
 		cancel()
 	}
 }
+
+// storeContext bounds calls to the store; release is for when they are over. A
+// [MemoryStore] answers at once and knows no values: it needs none of this.
+func (m *Manager) storeContext(request context.Context, deadline time.Time) (ctx context.Context, release func()) {
+	if m.inMemory {
+		return context.Background(), func() {}
+	}
+	c := &storeContext{Context: request, deadline: deadline}
+	return c, c.release
+}

@@ -16,7 +16,8 @@ func newDetached(ctx context.Context, prepare func(context.Context)) context.Con
 	if err != nil {
 		panic(err)
 	}
-	x := newExchange(m, noResponse{}, ctx)
+	r := new(http.Request).WithContext(ctx)
+	x := newExchange(m, noResponse{}, r)
 	if prepare == nil {
 		return x
 	}
@@ -24,9 +25,9 @@ func newDetached(ctx context.Context, prepare func(context.Context)) context.Con
 	if err := x.session.Save(ctx); err != nil {
 		panic(err)
 	}
-	next := newExchange(m, noResponse{}, ctx)
+	next := newExchange(m, noResponse{}, r)
 	if x.session.base.exists() {
-		next.session.present(x.session.base, live, &x.session.presented, x.session.left)
+		next.session.present(x.session.base, live, x.session.left)
 	}
 	return next
 }

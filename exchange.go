@@ -5,7 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,66 +13,62 @@ import (
 // response and its context in one allocation. It is never reused, so whoever
 // keeps a part of it for too long reaches nobody else's (R14).
 type exchange struct {
-	m       *Manager
-	parent  context.Context // the request's, as the manager got it
-	session Session
-	writer  response
-	loadCtx storeContext
-
-	mu     sync.Mutex
-	child  context.Context // made when somebody asks for Done
-	cancel context.CancelCauseFunc
+	m        *Manager
+	request  *http.Request // as the manager got it
+	session  Session
+	writer   response
+	canceler atomic.Pointer[canceler]
 }
 
-func newExchange(m *Manager, w http.ResponseWriter, parent context.Context) *exchange {
-	x := &exchange{m: m, parent: parent}
-	x.session.m, x.session.parent = m, parent
-	x.writer.rw, x.writer.x = w, x
+func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{m: m, request: r}
+	x.session.x, x.writer.x, x.writer.rw = x, x, w
 	return x
 }
 
-// The exchange is the request's context. A failed save cancels it with the
-// cause (R6); what that takes is built only when somebody asks for Done, because
-// most handlers never do.
+// parent is the request's context as the manager got it.
+func (x *exchange) parent() context.Context { return x.request.Context() }
 
-func (x *exchange) Deadline() (time.Time, bool) { return x.parent.Deadline() }
-
-func (x *exchange) Done() <-chan struct{} { return x.cancelable().Done() }
-
-func (x *exchange) Err() error {
-	if child := x.built(); child != nil {
-		return child.Err()
-	}
-	return x.parent.Err()
+// A canceler is what it takes to cancel the request's context with a cause (R6).
+// It is made when somebody asks for Done, because most handlers never do.
+type canceler struct {
+	context.Context
+	cancel context.CancelCauseFunc
 }
+
+func (x *exchange) cancelable() *canceler {
+	if c := x.canceler.Load(); c != nil {
+		return c
+	}
+	c := new(canceler)
+	c.Context, c.cancel = context.WithCancelCause(x.parent())
+	if !x.canceler.CompareAndSwap(nil, c) {
+		c.cancel(context.Canceled)
+		c = x.canceler.Load()
+	}
+	return c
+}
+
+// The exchange is the request's context. Once there is a canceler it answers,
+// because context.Cause and derived contexts find theirs by a key.
+
+func (x *exchange) current() context.Context {
+	if c := x.canceler.Load(); c != nil {
+		return c.Context
+	}
+	return x.parent()
+}
+
+func (x *exchange) Deadline() (time.Time, bool) { return x.parent().Deadline() }
+func (x *exchange) Done() <-chan struct{}       { return x.cancelable().Done() }
+func (x *exchange) Err() error                  { return x.current().Err() }
+func (x *exchange) String() string              { return "session.Context" }
 
 func (x *exchange) Value(key any) any {
 	if key == (contextKey{}) || key == x.m {
 		return &x.session
 	}
-	// Once there is a child it answers, because context.Cause and derived
-	// contexts find their canceller by a key.
-	if child := x.built(); child != nil {
-		return child.Value(key)
-	}
-	return x.parent.Value(key)
-}
-
-func (x *exchange) String() string { return "session.Context" }
-
-func (x *exchange) built() context.Context {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.child
-}
-
-func (x *exchange) cancelable() context.Context {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.child == nil {
-		x.child, x.cancel = context.WithCancelCause(x.parent)
-	}
-	return x.child
+	return x.current().Value(key)
 }
 
 // load finds the session that the Cookie lines open. An error means that the
@@ -86,11 +82,11 @@ func (x *exchange) load(lines []string) error {
 	if len(candidates) == 0 {
 		return nil // R3
 	}
-	x.loadCtx.Context, x.loadCtx.deadline = x.parent, time.Now().Add(x.m.timeout)
-	defer x.loadCtx.release()
+	ctx, release := x.m.storeContext(x.parent(), time.Now().Add(x.m.timeout))
+	defer release()
 	opened := 0
 	for i := range candidates {
-		standing, err := x.try(&candidates[i], opened == 0)
+		standing, err := x.try(ctx, &candidates[i], opened == 0)
 		if err != nil {
 			return err
 		}
@@ -99,28 +95,28 @@ func (x *exchange) load(lines []string) error {
 		}
 	}
 	if opened > 1 {
-		x.m.event(x.parent, Event{Kind: EventAmbiguousCookie})
-		x.session.present(content{}, anonymous, nil, 0)
+		x.m.event(x.parent(), Event{Kind: EventAmbiguousCookie})
+		x.session.present(content{}, anonymous, 0)
 	}
 	return nil
 }
 
 // try looks up one token. The session takes what it opens, or, while nothing
 // better is known, why it opens nothing.
-func (x *exchange) try(t *token, first bool) (standing, error) {
+func (x *exchange) try(ctx context.Context, t *token, first bool) (standing, error) {
 	id := t.id()
-	stored, err := x.m.store.Load(&x.loadCtx, id)
+	stored, err := x.m.store.Load(ctx, id)
 	if errors.Is(err, ErrNotFound) {
-		x.m.event(x.parent, Event{Kind: EventUnknownToken})
+		x.m.event(x.parent(), Event{Kind: EventUnknownToken})
 		return anonymous, nil
 	}
 	if err != nil {
-		x.m.event(x.parent, Event{Kind: EventStoreFailed, ID: id, Err: err})
+		x.m.event(x.parent(), Event{Kind: EventStoreFailed, ID: id, Err: err})
 		return anonymous, &Error{Op: "load", Err: err}
 	}
 	base, err := parseRecord(stored, id)
 	if err != nil {
-		x.m.event(x.parent, Event{Kind: EventRecordRefused, ID: id, Err: err})
+		x.m.event(x.parent(), Event{Kind: EventRecordRefused, ID: id, Err: err})
 		if errors.Is(err, errUnreadable) && x.session.standing == anonymous {
 			x.session.standing = unreadable
 		}
@@ -129,7 +125,7 @@ func (x *exchange) try(t *token, first bool) (standing, error) {
 	hash := hashSecret(x.m.name, t)
 	switch is := x.judge(&base, &hash); {
 	case is == live && first:
-		x.session.present(base, live, &hash, stored.TTL)
+		x.session.present(base, live, stored.TTL)
 		return live, nil
 	case is == ended && x.session.standing == anonymous:
 		x.session.standing = ended
@@ -150,26 +146,23 @@ func (x *exchange) judge(base *content, hash *[hashSize]byte) standing {
 		return live
 	case base.wasSuperseded(hash, now): // C7
 		e.Kind = EventSuperseded
-		x.m.event(x.parent, e)
+		x.m.event(x.parent(), e)
 		return ended
 	default:
 		e = Event{Kind: EventUnknownToken} // whoever holds it need not be the session's visitor
 	}
-	x.m.event(x.parent, e)
+	x.m.event(x.parent(), e)
 	return anonymous
 }
 
 // present gives the session what the request's token opened.
-func (s *Session) present(base content, is standing, hash *[hashSize]byte, left time.Duration) {
+func (s *Session) present(base content, is standing, left time.Duration) {
 	s.base, s.standing, s.left = base, is, left
 	s.returning, s.loaded = is == live, time.Now()
-	if hash != nil {
-		s.presented = *hash
-	}
 }
 
 // serve runs the handler and saves what it left.
-func (x *exchange) serve(next http.Handler, r *http.Request) {
+func (x *exchange) serve(next http.Handler) {
 	finished := false
 	defer func() {
 		if !finished {
@@ -177,11 +170,10 @@ func (x *exchange) serve(next http.Handler, r *http.Request) {
 		}
 		x.close()
 	}()
-	x.writer.request = r
 	if h := x.writer.rw.Header(); len(h) > 0 {
 		x.writer.before = h.Clone()
 	}
-	next.ServeHTTP(&x.writer, r.WithContext(x))
+	next.ServeHTTP(&x.writer, x.request.WithContext(x))
 	x.finish()
 	finished = true
 }
@@ -195,13 +187,13 @@ func (x *exchange) finish() {
 			return
 		}
 	case begun:
-		if err := x.session.commit(x.parent, commitLate); err != nil {
-			x.m.logger.LogAttrs(x.parent, slog.LevelError, "session: changes made after the response began are lost", slog.String("err", err.Error()))
+		if err := x.session.commit(x.parent(), commitLate); err != nil {
+			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: changes made after the response began are lost", slog.String("err", err.Error()))
 		}
 	case failed:
 		return
 	}
-	x.session.touch(x.parent)
+	x.session.touch(x.parent())
 }
 
 // abandon drops what a panicking handler had not saved, except a logout (R10).
@@ -213,7 +205,7 @@ func (x *exchange) abandon() {
 	for i := range s.steps {
 		destroys = destroys || s.steps[i].op == opDestroy
 	}
-	s.steps, s.frozen, s.inDoubt = nil, 0, attempt{}
+	s.steps, s.frozen, s.inDoubt = nil, 0, nil
 	if destroys {
 		s.addStep(step{op: opDestroy})
 	}
@@ -221,8 +213,8 @@ func (x *exchange) abandon() {
 	if !destroys || x.writer.phase == failed {
 		return
 	}
-	if err := s.commit(x.parent, commitLate); err != nil {
-		x.m.logger.LogAttrs(x.parent, slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
+	if err := s.commit(x.parent(), commitLate); err != nil {
+		x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
 	}
 	if x.writer.phase == open {
 		x.writer.seal() // for whoever recovers, and writes an error page with our header
@@ -234,8 +226,8 @@ func (x *exchange) close() {
 	x.session.mu.Lock()
 	x.session.closed = true
 	x.session.mu.Unlock()
-	if x.built() != nil {
-		x.cancel(context.Canceled)
+	if c := x.canceler.Load(); c != nil {
+		c.cancel(context.Canceled)
 	}
 }
 
@@ -244,19 +236,19 @@ func (x *exchange) close() {
 func (s *Session) touch(ctx context.Context) {
 	s.mu.Lock()
 	base, left, loaded := s.base, s.left, s.loaded
-	due := s.standing == live && !s.saved && s.m.touchDue(left, timeOf(s.m.endOf(&base)).Sub(loaded))
+	due := s.standing == live && !s.saved && s.x.m.touchDue(left, timeOf(s.x.m.endOf(&base)).Sub(loaded))
 	s.mu.Unlock()
 	if !due {
 		return
 	}
-	call := s.storeContext(ctx, time.Now().Add(s.m.timeout))
-	defer call.release()
+	call, release := s.x.m.storeContext(ctx, time.Now().Add(s.x.m.timeout))
+	defer release()
 	ttl, err := s.touchTTL(call, &base, loaded)
 	if err == nil && ttl >= time.Millisecond {
-		err = s.m.store.Touch(call, base.id(), base.version, ttl)
+		err = s.x.m.store.Touch(call, base.id(), base.version, ttl)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrConflict) {
-		s.m.event(ctx, Event{Kind: EventTouchFailed, ID: base.id(), User: base.user, Err: err})
+		s.x.m.event(ctx, Event{Kind: EventTouchFailed, ID: base.id(), User: base.user, Err: err})
 	}
 }
 
@@ -264,28 +256,17 @@ func (s *Session) touch(ctx context.Context) {
 // count as activity: its idle time began with the request, and it looks again
 // first, so that it takes nothing from a touch that came after (R4, E4).
 func (s *Session) touchTTL(ctx context.Context, base *content, loaded time.Time) (time.Duration, error) {
-	untilEnd := time.Until(timeOf(s.m.endOf(base)))
+	untilEnd := time.Until(timeOf(s.x.m.endOf(base)))
 	open := time.Since(loaded)
-	if open < s.m.idle/10 {
-		return min(s.m.idle, untilEnd), nil
+	if open < s.x.m.idle/10 {
+		return min(s.x.m.idle, untilEnd), nil
 	}
-	ttl := min(s.m.idle-open, untilEnd)
-	stored, err := s.m.store.Load(ctx, base.id())
-	if err == nil && stored.TTL <= s.m.idle && ttl-stored.TTL < s.m.idle/10 {
+	ttl := min(s.x.m.idle-open, untilEnd)
+	stored, err := s.x.m.store.Load(ctx, base.id())
+	if err == nil && stored.TTL <= s.x.m.idle && ttl-stored.TTL < s.x.m.idle/10 {
 		return 0, nil
 	}
 	return ttl, err
-}
-
-// storeContext bounds a call to the store. The first of a request costs nothing.
-func (s *Session) storeContext(parent context.Context, deadline time.Time) *storeContext {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.firstCtx.deadline.IsZero() {
-		s.firstCtx.Context, s.firstCtx.deadline = parent, deadline
-		return &s.firstCtx
-	}
-	return &storeContext{Context: parent, deadline: deadline}
 }
 
 // valueRefused tells of stored bytes that are not of their key's type (R9).
@@ -293,7 +274,7 @@ func (s *Session) valueRefused(name string, err error) {
 	s.lock()
 	now := s.identity()
 	s.mu.Unlock()
-	s.m.event(s.parent, Event{Kind: EventValueRefused, ID: now.id, User: now.user, Key: name, Err: decodeError(err)})
+	s.x.m.event(s.x.parent(), Event{Kind: EventValueRefused, ID: now.id, User: now.user, Key: name, Err: decodeError(err)})
 }
 
 // decodeError leaves out what encoding/json quotes of the value.

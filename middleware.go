@@ -69,6 +69,7 @@ type Manager struct {
 	logger       *slog.Logger
 	onEvent      func(context.Context, Event)
 	queue        queue
+	inMemory     bool // the store is a MemoryStore, which never waits
 }
 
 // New makes a Manager. The error joins every fault in cfg. It asks the store
@@ -94,6 +95,10 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if m.logger == nil {
 		m.logger = slog.Default()
+	}
+	switch m.store.(type) {
+	case *MemoryStore, *openMemory: // not what embeds one: that may wait
+		m.inMemory = true
 	}
 	var cookieErr error
 	m.cookie, cookieErr = cfg.Cookie.compile()
@@ -152,12 +157,12 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		x := newExchange(m, w, r.Context())
+		x := newExchange(m, w, r)
 		if err := x.load(r.Header["Cookie"]); err != nil {
 			m.answer(w, r, err)
 			return
 		}
-		x.serve(next, r)
+		x.serve(next)
 	})
 }
 

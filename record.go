@@ -17,10 +17,11 @@ const (
 	recordHashAt  = 1 + 16
 	recordTimesAt = recordHashAt + hashSize
 
-	maxUserBytes = 1024
-	maxNameBytes = 255
-	maxHistory   = 16      // superseded secrets, and recent versions (C5), that a record keeps
-	maxMillis    = 1 << 50 // year 37648; keeps sums of times far from overflow
+	maxUserBytes   = 1024
+	maxNameBytes   = 255
+	maxHistory     = 16 // superseded secrets, and recent versions (C5), that a record keeps
+	maxRecordBytes = 1 << 30
+	maxMillis      = 1 << 50 // year 37648; keeps sums of times far from overflow
 )
 
 var (
@@ -43,9 +44,9 @@ type content struct {
 	end           int64 // of the lifetime (E3)
 	written       int64 // when this version was committed
 
-	superseded []byte // entries of hash and time (C7)
-	recent     []byte // entries of version and time (C5)
-	values     []byte
+	// Where the histories and the values begin: numbers instead of slices, because
+	// every request carries a content.
+	historyAt, valuesAt uint32
 }
 
 func (c *content) exists() bool  { return c.data != nil }
@@ -64,7 +65,7 @@ func parseRecord(stored Record, id uuid.UUID) (content, error) {
 		return content{}, errRefused
 	case d[0] > recordFormat:
 		return content{}, errUnreadable
-	case len(d) < recordTimesAt || !bytes.Equal(d[1:recordHashAt], id[:]):
+	case len(d) < recordTimesAt || len(d) > maxRecordBytes || !bytes.Equal(d[1:recordHashAt], id[:]):
 		return content{}, errRefused
 	}
 	c := content{data: d, version: stored.Version, user: stored.Owner}
@@ -73,9 +74,11 @@ func parseRecord(stored Record, id uuid.UUID) (content, error) {
 	if user := in.bytes(maxUserBytes); string(user) != stored.Owner {
 		in.bad = true
 	}
-	c.superseded = in.history(hashSize)
-	c.recent = in.history(8)
-	c.values = in.values()
+	c.historyAt = uint32(len(d) - len(in.rest))
+	in.history(hashSize)
+	in.history(8)
+	c.valuesAt = uint32(len(d) - len(in.rest))
+	in.checkValues()
 	if in.bad || len(in.rest) != 0 {
 		return content{}, errRefused
 	}
@@ -123,19 +126,14 @@ func (in *reader) history(size uint64) []byte {
 	return all[:len(all)-len(in.rest)]
 }
 
-// values returns the section of named values, which is the rest of the record.
-func (in *reader) values() []byte {
-	all := in.rest
+// checkValues reads the named values, which are the rest of the record.
+func (in *reader) checkValues() {
 	var last []byte
-	for len(in.rest) > 0 {
+	for len(in.rest) > 0 && !in.bad {
 		v := in.value()
-		if in.bad || len(v.name) == 0 || last != nil && bytes.Compare(v.name, last) <= 0 {
-			in.bad = true
-			return nil
-		}
+		in.bad = in.bad || len(v.name) == 0 || bytes.Compare(v.name, last) <= 0
 		last = v.name
 	}
-	return all
 }
 
 // A value is one named value of a record, its bytes still those of the record.
@@ -162,9 +160,36 @@ func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool
 	return append(b, data...)
 }
 
+// superseded holds entries of hash and time (C7).
+func (c *content) superseded() []byte {
+	if !c.exists() {
+		return nil
+	}
+	in := reader{rest: c.data[c.historyAt:c.valuesAt]}
+	return in.history(hashSize)
+}
+
+// recent holds entries of version and time (C5).
+func (c *content) recent() []byte {
+	if !c.exists() {
+		return nil
+	}
+	in := reader{rest: c.data[c.historyAt:c.valuesAt]}
+	in.history(hashSize)
+	return in.history(8)
+}
+
+// values reads the named values.
+func (c *content) values() reader {
+	if !c.exists() {
+		return reader{}
+	}
+	return reader{rest: c.data[c.valuesAt:]}
+}
+
 // lookup finds a value by name. Names ascend, so it stops where the name would be.
 func (c *content) lookup(name string) (value, bool) {
-	for in := (reader{rest: c.values}); len(in.rest) > 0; {
+	for in := c.values(); len(in.rest) > 0; {
 		v := in.value()
 		if string(v.name) == name {
 			return v, true
@@ -179,7 +204,7 @@ func (c *content) lookup(name string) (value, bool) {
 // wasSuperseded reports whether hash was the record's until less than
 // supersededFor ago (C7).
 func (c *content) wasSuperseded(hash *[hashSize]byte, now int64) bool {
-	for in := (reader{rest: c.superseded}); len(in.rest) > 0; {
+	for in := (reader{rest: c.superseded()}); len(in.rest) > 0; {
 		old, at := in.take(hashSize), in.millis()
 		if now-at < supersededFor.Milliseconds() && equalHash(old, hash) {
 			return true
@@ -197,7 +222,7 @@ func (c *content) committed(version uint64) bool {
 	if c.version == version {
 		return true
 	}
-	for in := (reader{rest: c.recent}); len(in.rest) > 0; in.millis() {
+	for in := (reader{rest: c.recent()}); len(in.rest) > 0; in.millis() {
 		if binary.BigEndian.Uint64(in.take(8)) == version {
 			return true
 		}
@@ -224,7 +249,7 @@ func (d *draft) encode() []byte {
 	const times, lengths = 4 * 6, 4 // today's milliseconds take six bytes
 	size := recordTimesAt + times + lengths + len(d.user) + d.outcome.maxValues(d.base)
 	if d.base != nil {
-		size += len(d.base.superseded) + len(d.base.recent) + hashSize + 8 + 2*6
+		size += len(d.base.superseded()) + len(d.base.recent()) + hashSize + 8 + 2*6
 	}
 	b := make([]byte, 0, size)
 	b = append(b, recordFormat)
@@ -253,7 +278,7 @@ func (d *draft) appendSuperseded(b []byte) []byte {
 	if !bytes.Equal(d.base.hash(), d.hash[:]) {
 		added = binary.AppendUvarint(append([]byte(nil), d.base.hash()...), uint64(d.written))
 	}
-	return appendHistory(b, d.base.superseded, hashSize, d.written-supersededFor.Milliseconds(), added)
+	return appendHistory(b, d.base.superseded(), hashSize, d.written-supersededFor.Milliseconds(), added)
 }
 
 func (d *draft) appendRecent(b []byte) []byte {
@@ -267,7 +292,7 @@ func (d *draft) appendRecent(b []byte) []byte {
 		added = binary.BigEndian.AppendUint64(buf[:0], d.base.version)
 		added = binary.AppendUvarint(added, uint64(d.base.written))
 	}
-	return appendHistory(b, d.base.recent, 8, since, added)
+	return appendHistory(b, d.base.recent(), 8, since, added)
 }
 
 // appendHistory appends those of old that are younger than since, then added,

@@ -112,8 +112,8 @@ func TestC5HistoryIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.recent) != 0 || len(c.superseded) != hashSize+6 {
-		t.Errorf("a quiet record keeps no versions and only the secret that was just replaced: %d and %d bytes", len(c.recent), len(c.superseded))
+	if len(c.recent()) != 0 || len(c.superseded()) != hashSize+6 {
+		t.Errorf("a quiet record keeps no versions and only the secret that was just replaced: %d and %d bytes", len(c.recent()), len(c.superseded()))
 	}
 }
 
@@ -176,9 +176,9 @@ func reencode(c *content) []byte {
 	copy(d.hash[:], c.hash())
 	whole := d.encode()
 	b = append(b, whole[recordTimesAt:len(whole)-2]...) // without its two empty histories
-	b = appendHistory(b, c.superseded, hashSize, -1, nil)
-	b = appendHistory(b, c.recent, 8, -1, nil)
-	for in := (reader{rest: c.values}); len(in.rest) > 0; {
+	b = appendHistory(b, c.superseded(), hashSize, -1, nil)
+	b = appendHistory(b, c.recent(), 8, -1, nil)
+	for in := c.values(); len(in.rest) > 0; {
 		v := in.value()
 		b = appendValue(b, v.name, v.data, v.survives)
 	}

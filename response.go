@@ -2,6 +2,7 @@ package session
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -25,13 +26,11 @@ type response struct {
 	rw    http.ResponseWriter
 	x     *exchange
 	phase phase
-	err   error // of the commit, once failed
 
-	request *http.Request
-	before  http.Header // what the header held when the manager was entered (R6)
-	vary    [1]string   // the header's own, so that no two responses share a slice
-	cache   [1]string
-	cookie  [1]string
+	before http.Header // what the header held when the manager was entered (R6)
+	vary   [1]string   // the header's own, so that no two responses share a slice
+	cache  [1]string
+	cookie [1]string
 }
 
 // Header is the server's header map.
@@ -99,7 +98,7 @@ func (w *response) FlushError() error {
 // WriteHeader(101) before it can.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.phase == open {
-		if err := w.x.session.commitHijack(w.x.parent); err != nil {
+		if err := w.x.session.commitHijack(w.x.parent()); err != nil {
 			return nil, nil, fmt.Errorf("session: Hijack: %w", err)
 		}
 	}
@@ -124,7 +123,7 @@ func (w *response) ready() error {
 	case open:
 		return w.begin()
 	case failed:
-		return w.err
+		return context.Cause(w.x)
 	}
 	return nil
 }
@@ -132,7 +131,7 @@ func (w *response) ready() error {
 // begin commits. On success the header is complete; otherwise the error handler
 // has answered (R6).
 func (w *response) begin() error {
-	if err := w.x.session.commit(w.x.parent, commitResponse); err != nil {
+	if err := w.x.session.commit(w.x.parent(), commitResponse); err != nil {
 		w.fail(err)
 		return err
 	}
@@ -224,16 +223,15 @@ func variesByCookie(lines []string) bool {
 // fail answers for the handler, whose page must not look as if the save had
 // worked (R6).
 func (w *response) fail(err error) {
-	w.phase, w.err = failed, err
+	w.phase = failed
 	w.markFailed()
 	h := w.rw.Header()
 	clear(h)
 	for name, values := range w.before {
 		h[name] = values
 	}
-	w.x.cancelable()
-	w.x.cancel(err)
-	w.x.m.answer(w.rw, w.request, err)
+	w.x.cancelable().cancel(err)
+	w.x.m.answer(w.rw, w.x.request, err)
 }
 
 // markFailed closes the session for cookies and forgets the one that waited.

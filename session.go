@@ -24,8 +24,7 @@ import (
 // All methods are safe for use by several goroutines of the request (R14). Once
 // the handler has returned, a Session can be read, but refuses changes.
 type Session struct {
-	m      *Manager
-	parent context.Context // the request's, as the manager got it
+	x *exchange
 
 	// committing is held by the one commit of this session that runs.
 	committing sync.Mutex
@@ -34,15 +33,14 @@ type Session struct {
 
 	mu sync.Mutex // guards what follows; never held during I/O
 
-	standing  standing
-	base      content        // as loaded or last committed; none for a new session
-	presented [hashSize]byte // of the secret that this request may use
-	loaded    time.Time
-	left      time.Duration // what base had left when it was loaded or committed
+	standing standing
+	base     content // as loaded or last committed; none for a new session
+	loaded   time.Time
+	left     time.Duration // what base had left when it was loaded or committed
 
 	steps   []step
-	frozen  int     // so many steps are part of a commit and no longer change
-	inDoubt attempt // a commit whose outcome the store did not tell
+	frozen  int      // so many steps are part of a commit and no longer change
+	inDoubt *attempt // a commit whose outcome the store did not tell
 
 	freshID uuid.UUID // of the session that steps begin
 	freshAt int64
@@ -57,8 +55,7 @@ type Session struct {
 
 	// Room for what most requests need, so that it costs no allocation.
 	stepBuf   [1]step
-	changeBuf [2]change
-	firstCtx  storeContext
+	changeBuf [1]change
 }
 
 // standing is what the presented token was good for.
@@ -138,7 +135,7 @@ type identity struct {
 func (s *Session) identity() identity {
 	var now identity
 	if s.base.exists() {
-		now = identity{s.base.id(), s.base.user, s.base.created, s.base.authenticated, s.m.endOf(&s.base)}
+		now = identity{s.base.id(), s.base.user, s.base.created, s.base.authenticated, s.x.m.endOf(&s.base)}
 	}
 	for i := range s.steps {
 		switch st := &s.steps[i]; st.op {
@@ -192,17 +189,17 @@ func (s *Session) Expires() time.Time {
 		at := time.Now()
 		end := now.end
 		if now.end == 0 || now.authenticated > s.base.authenticated {
-			end = at.Add(s.m.lifetime).UnixMilli()
+			end = at.Add(s.x.m.lifetime).UnixMilli()
 		}
-		return earlier(at.Add(s.m.idle), timeOf(end))
+		return earlier(at.Add(s.x.m.idle), timeOf(end))
 	}
 }
 
 // expires is when base ends, the touch at the end of this request included.
 func (s *Session) expires() time.Time {
-	end := timeOf(s.m.endOf(&s.base))
-	if s.m.touchDue(s.left, end.Sub(s.loaded)) {
-		return earlier(s.loaded.Add(s.m.idle), end)
+	end := timeOf(s.x.m.endOf(&s.base))
+	if s.x.m.touchDue(s.left, end.Sub(s.loaded)) {
+		return earlier(s.loaded.Add(s.x.m.idle), end)
 	}
 	return earlier(s.loaded.Add(s.left), end)
 }
@@ -241,7 +238,7 @@ func (s *Session) Names() iter.Seq[string] {
 	s.look()
 	defer s.mu.Unlock()
 	var names []string
-	for in := (reader{rest: s.base.values}); len(in.rest) > 0; {
+	for in := s.base.values(); len(in.rest) > 0; {
 		names = append(names, string(in.value().name))
 	}
 	for i := range s.steps {
@@ -395,7 +392,7 @@ func (s *Session) addStep(st step) {
 // refuse reports, and logs, a change after the request's end (R14).
 func (s *Session) refuse(what string) bool {
 	if s.closed {
-		s.m.logger.LogAttrs(context.Background(), slog.LevelError, errClosed.Error(), slog.String("call", what))
+		s.x.m.logger.LogAttrs(context.Background(), slog.LevelError, errClosed.Error(), slog.String("call", what))
 	}
 	return s.closed
 }
