@@ -1,0 +1,291 @@
+// Package redistest starts Redis or Valkey servers that belong to one test:
+// standalone, with TLS, with a restricted user, a Cluster, or behind a Sentinel.
+// They keep their files in a directory of their own, listen on 127.0.0.1 or on a
+// unix socket, and end with the test. [StartProxy] stands between a client and a
+// server, counts what passes and loses what it is told to lose.
+//
+// The binary is redis-server, else valkey-server, from the PATH, or what
+// SESSION_REDIS_SERVER names. Without one, tests are skipped; with
+// SESSION_REQUIRE_REDIS=1 they fail.
+package redistest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Config says how a [Server] is run. The zero value is a server without
+// persistence or authentication, on a TCP port and a unix socket.
+type Config struct {
+	TLS bool // the TCP port speaks TLS only; Server.CA is the file to trust
+
+	// ACL are the rules of a user "app" with the password "app-password", as
+	// ACL SETUSER takes them: "~session:* +get". The default user is then off.
+	ACL string
+
+	// Args are further arguments of the server: "--maxmemory", "2mb".
+	Args []string
+}
+
+// User names the user that Config.ACL makes, and its password.
+const (
+	User     = "app"
+	Password = "app-password"
+)
+
+const (
+	adminUser     = "admin"
+	adminPassword = "admin-password"
+)
+
+// A Server is one running server process. It may be stopped, paused and started
+// again, always under the same addresses.
+type Server struct {
+	Addr   string // host:port
+	Socket string // path of the unix socket
+	CA     string // PEM file of the certificate, if Config.TLS
+
+	t    testing.TB
+	cfg  Config
+	dir  string
+	args []string
+	proc *exec.Cmd
+	done chan struct{} // closed when proc has ended
+}
+
+// Start runs a server and waits until it answers.
+func Start(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	s := newServer(t, cfg)
+	// A free port may be taken before the server binds it; another one is not.
+	for range 4 {
+		if s.tryStart() == nil {
+			return s
+		}
+		s = newServer(t, cfg)
+	}
+	s.Start()
+	return s
+}
+
+func newServer(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	binary(t)
+	// Not t.TempDir, whose long names do not fit into the 104 bytes of a socket's.
+	dir, err := os.MkdirTemp("", "redistest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	s := &Server{t: t, cfg: cfg, dir: dir, Addr: "127.0.0.1:" + port, Socket: filepath.Join(dir, "s")}
+	s.args = []string{
+		"--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", dir, "--logfile", filepath.Join(dir, "log"),
+		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--databases", "16",
+	}
+	if cfg.TLS {
+		s.CA = writeCertificate(t, dir)
+		s.args = append(s.args, "--port", "0", "--tls-port", port, "--tls-auth-clients", "no",
+			"--tls-cert-file", s.CA, "--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", s.CA)
+	} else {
+		s.args = append(s.args, "--port", port)
+	}
+	if cfg.ACL != "" {
+		s.args = append(s.args, "--user", "default", "off",
+			"--user", adminUser, "on", ">"+adminPassword, "~*", "&*", "+@all",
+			"--user", User, "on", ">"+Password)
+		s.args = append(s.args, strings.Fields(cfg.ACL)...)
+	}
+	s.args = append(s.args, cfg.Args...)
+	t.Cleanup(func() {
+		s.Stop()
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			t.Logf("end of the server's log:\n%s", log[max(0, len(log)-2000):])
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return s
+}
+
+// Start runs the server again after Stop, empty, on the same addresses.
+func (s *Server) Start() {
+	s.t.Helper()
+	if err := s.tryStart(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) tryStart() error {
+	s.proc = exec.Command(binary(s.t), s.args...)
+	endWithParent(s.proc)
+	var stderr bytes.Buffer
+	s.proc.Stdout, s.proc.Stderr = &stderr, &stderr
+	if err := s.proc.Start(); err != nil {
+		return err
+	}
+	proc, done := s.proc, make(chan struct{})
+	s.done = done
+	go func() { _ = proc.Wait(); close(done) }()
+	for deadline := time.Now().Add(10 * time.Second); !s.ended() && time.Now().Before(deadline); {
+		if answers(s.Socket) {
+			return nil
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	s.Stop()
+	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return fmt.Errorf("redistest: the server does not answer: %s %s", stderr.Bytes(), log)
+}
+
+// answers reports whether the server on socket answers at all, be it -NOAUTH.
+func answers(socket string) bool {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = conn.Write([]byte("PING\r\n"))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && (line[0] == '+' || bytes.HasPrefix([]byte(line), []byte("-NOAUTH")))
+}
+
+// Stop kills the server as a crash would: what it held is gone, connections are
+// reset, dials are refused.
+func (s *Server) Stop() {
+	if s.done == nil {
+		return
+	}
+	_ = s.proc.Process.Kill()
+	<-s.done
+	_ = os.Remove(s.Socket)
+	s.done = nil
+}
+
+func (s *Server) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Pause makes the server silent: connections stay, dials succeed, nothing is
+// answered until Resume. It skips the test where a process cannot be paused.
+func (s *Server) Pause() { s.t.Helper(); pause(s.t, s.proc.Process) }
+
+// Resume ends a Pause.
+func (s *Server) Resume() { s.t.Helper(); resume(s.t, s.proc.Process) }
+
+// Admin returns a client that may do everything, on the unix socket. It is
+// closed with the test.
+func (s *Server) Admin() *redis.Client {
+	o := &redis.Options{Network: "unix", Addr: s.Socket, ContextTimeoutEnabled: true, DisableIdentity: true}
+	if s.cfg.ACL != "" {
+		o.Username, o.Password = adminUser, adminPassword
+	}
+	return s.Client(o)
+}
+
+// Client returns a client with the options o, which is closed with the test. An
+// o without Addr gets the server's, with TLS if the server speaks it, and the
+// user that Config.ACL makes. ContextTimeoutEnabled is always set.
+func (s *Server) Client(o *redis.Options) *redis.Client {
+	if o.Addr == "" {
+		o.Addr = s.Addr
+		if s.cfg.ACL != "" {
+			o.Username, o.Password = User, Password
+		}
+		if s.cfg.TLS {
+			o.TLSConfig = &tls.Config{RootCAs: roots(s.t, s.CA)}
+		}
+	}
+	o.ContextTimeoutEnabled = true
+	c := redis.NewClient(o)
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// CommandStats returns the calls and the microseconds per call that the server
+// counted since CONFIG RESETSTAT, by lower-case command.
+func (s *Server) CommandStats() map[string]CommandStat {
+	s.t.Helper()
+	info, err := s.Admin().InfoMap(context.Background(), "commandstats").Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	stats := make(map[string]CommandStat)
+	for name, line := range info["Commandstats"] {
+		var c CommandStat
+		var usec int64
+		if _, err := fmt.Sscanf(line, "calls=%d,usec=%d,usec_per_call=%f", &c.Calls, &usec, &c.Microseconds); err != nil {
+			s.t.Fatal(err)
+		}
+		stats[name[len("cmdstat_"):]] = c
+	}
+	return stats
+}
+
+// A CommandStat is what the server knows about one command.
+type CommandStat struct {
+	Calls        int
+	Microseconds float64 // per call
+}
+
+func binary(t testing.TB) string {
+	t.Helper()
+	names := []string{"redis-server", "valkey-server"}
+	if name := os.Getenv("SESSION_REDIS_SERVER"); name != "" {
+		names = []string{name}
+	}
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	const missing = "this test needs redis-server or valkey-server: apt-get install redis-server, or name one in SESSION_REDIS_SERVER"
+	if os.Getenv("SESSION_REQUIRE_REDIS") == "1" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
+}
+
+// freePort returns a port of which port+10000 is one too and free: a Cluster's
+// node also binds that.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if port > 55535 {
+			continue
+		}
+		bus, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+10000))
+		if err != nil {
+			continue
+		}
+		_ = bus.Close()
+		return strconv.Itoa(port)
+	}
+	t.Fatal("redistest: no free port below 55536")
+	return ""
+}
