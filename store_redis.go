@@ -60,7 +60,7 @@ func NewRedisStore(client redis.UniversalClient, cfg RedisConfig) (*RedisStore, 
 	if prefix == "" {
 		prefix = "session"
 	}
-	if err := errors.Join(checkClient(client), checkKeyPrefix(prefix)); err != nil {
+	if err := errors.Join(checkClient(client), checkPrefix(prefix)); err != nil {
 		return nil, err
 	}
 	return &RedisStore{client: client, prefix: prefix + ":"}, nil
@@ -116,7 +116,7 @@ func checkTimeouts(contexts bool, read, write time.Duration) error {
 	return errors.Join(errs...)
 }
 
-func checkKeyPrefix(prefix string) error {
+func checkPrefix(prefix string) error {
 	if _, tag, ok := strings.Cut(prefix, "{"); ok && strings.Index(tag, "}") > 0 {
 		return errors.New("session: RedisConfig.Prefix contains a hash tag, which would put every session into one slot of a Cluster; leave out the braces")
 	}
@@ -160,19 +160,18 @@ func remaining(pttl *redis.DurationCmd) (ttl time.Duration, ok bool, err error) 
 	if err != nil {
 		return 0, false, err
 	}
-	switch ttl { // go-redis leaves these two as they are, without a unit
-	case -2:
+	if ttl == -2 { // go-redis leaves the negative ones as they are, without a unit
 		return 0, false, nil
-	case -1:
-		return noExpiry, true, nil
 	}
-	return ttl, true, nil
+	return max(ttl, shortestTTL), true, nil
 }
 
-// noExpiry is what a key without an expiry is said to have left. No script makes
-// one; a PERSIST by hand does. The least there is makes the manager touch the
-// record at its next request (R4), which gives it an expiry again.
-const noExpiry = time.Millisecond
+// shortestTTL is what a live record has left at least. Redis says 0 during the
+// last millisecond, in which every command still finds the key; and -1 of a key
+// without an expiry. No script makes such a key, but PERSIST by hand does: with
+// so little left, the manager touches it at its next request (R4), which gives
+// it an expiry again.
+const shortestTTL = time.Millisecond
 
 // Save implements [Store].
 func (s *RedisStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next Record, ttl time.Duration) (Record, error) {
@@ -192,7 +191,7 @@ func (s *RedisStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next R
 	}
 	switch reply := reply.(type) {
 	case int64:
-		return Record{}, scriptResult(reply)
+		return Record{}, outcome(reply)
 	case []any:
 		return liveRecord(reply)
 	}
@@ -211,10 +210,7 @@ func liveRecord(reply []any) (Record, error) {
 		return Record{}, errReply
 	}
 	rec := parseValue([]byte(value))
-	rec.TTL = time.Duration(ms) * time.Millisecond
-	if ms < 0 {
-		rec.TTL = noExpiry
-	}
+	rec.TTL = max(time.Duration(ms)*time.Millisecond, shortestTTL)
 	return rec, ErrConflict
 }
 
@@ -276,8 +272,8 @@ if v == '' then return 0 end
 return -1`)
 )
 
-// scriptResult translates the numbers that the scripts return.
-func scriptResult(n int64) error {
+// outcome translates the numbers that the scripts return.
+func outcome(n int64) error {
 	switch n {
 	case 1:
 		return nil
@@ -301,7 +297,7 @@ func (s *RedisStore) runSimple(ctx context.Context, script redisScript, id uuid.
 	if !ok {
 		return errReply
 	}
-	return scriptResult(n)
+	return outcome(n)
 }
 
 func (s *RedisStore) run(ctx context.Context, script redisScript, id uuid.UUID, args ...any) (any, error) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sojourn-go/session"
 	"github.com/sojourn-go/session/internal/redistest"
+	"github.com/sojourn-go/session/sessiontest"
 )
 
 // redisACL is the list in docs/redis.md; the tests hold it to be enough.
@@ -123,18 +124,37 @@ func TestRedisStoreOverConfigurations(t *testing.T) {
 			acl := redisACL + " +cluster|slots +asking"
 			return redistest.StartCluster(t, redistest.Config{ACL: acl}).Client(&redis.ClusterOptions{})
 		},
-		"miniredis": func(t *testing.T) redis.UniversalClient {
-			c := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr(), ContextTimeoutEnabled: true})
-			t.Cleanup(func() { _ = c.Close() })
-			return c
-		},
 	}
-	for name, client := range configurations {
+	for name, start := range configurations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			exercise(t, newRedisStore(t, client(t)))
+			client := start(t)
+			sessiontest.TestStore(t, func(t *testing.T) session.Store {
+				// A prefix of its own is a store of its own, within what the ACL allows.
+				s, err := session.NewRedisStore(client, session.RedisConfig{Prefix: "session:" + uuid.NewString()})
+				require.NoError(t, err)
+				return s
+			}, sessiontest.Options{RealTime: true})
 		})
 	}
+}
+
+// On miniredis the suite runs in bubbles, where a TTL of hours can be waited for.
+func TestRedisStoreOnMiniredis(t *testing.T) {
+	sessiontest.TestStore(t, func(t *testing.T) session.Store {
+		m := miniredis.NewMiniRedis()
+		m.ClockTTL(true)
+		client := redis.NewClient(&redis.Options{
+			ContextTimeoutEnabled: true,
+			// A connection over net.Pipe, as a bubble knows nothing of sockets.
+			Dialer: func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
+		})
+		t.Cleanup(func() {
+			_ = client.Close()
+			m.Close()
+		})
+		return newRedisStore(t, client)
+	}, sessiontest.Options{})
 }
 
 // proxiedStore is a store whose wire can be watched and cut, with a client that
@@ -448,7 +468,7 @@ func TestRedisStoreFollowsAMovingSlot(t *testing.T) {
 // Restart with empty data: sessions are gone, which is not an error.
 func TestRedisStoreSurvivesARestart(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{})
-	s := newRedisStore(t, server.Client(&redis.Options{}))
+	s := newRedisStore(t, server.Client(&redis.Options{MaxRetries: -1, DialerRetries: 1}))
 	id := uuid.New()
 	require.NoError(t, save(s, id, 0, 1))
 	server.Stop()

@@ -154,6 +154,7 @@ func (t *storeTest) increment(id uuid.UUID) bool {
 			return false
 		}
 		next := record("", strconv.Itoa(n+1))
+		time.Sleep(time.Microsecond) // so that all have read before one writes
 		live, err = t.store.Save(t.Context(), id, live.Version, next, long)
 		if err == nil {
 			return true
@@ -239,9 +240,11 @@ func testDeleteWins(t *storeTest) {
 }
 
 // keepSaving saves upon whatever version it saw last, until well after the
-// record was deleted.
+// record was deleted. Without the sleep virtual time would stand still, and a
+// store that waits for something inside Delete would never return.
 func (t *storeTest) keepSaving(id uuid.UUID, seen uint64, busy *sync.WaitGroup, deleted *atomic.Bool) {
 	for before, after := 0, 0; after < 10; before++ {
+		time.Sleep(time.Microsecond)
 		if before == 10 {
 			busy.Done()
 		}
@@ -314,6 +317,13 @@ func testVersions(t *storeTest) {
 		b := versions[(i+1)%len(versions)]
 		t.versionPair(a, b)
 		t.versionPair(b, a)
+	}
+	for bit := range 64 {
+		a := version()
+		for a == 1<<bit { // 0 is no version
+			a = version()
+		}
+		t.versionPair(a, a^1<<bit)
 	}
 }
 

@@ -1,6 +1,11 @@
 package sessiontest_test
 
 import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sojourn-go/session"
@@ -16,4 +21,101 @@ func TestMemoryStore(t *testing.T) {
 // On the real clock the suite is held to its own brackets.
 func TestMemoryStoreRealTime(t *testing.T) {
 	sessiontest.TestStore(t, openMemory, sessiontest.Options{RealTime: true})
+}
+
+// What the broken stores are made of must pass, or their failures prove nothing.
+func TestPlainStore(t *testing.T) {
+	open := func(*testing.T) session.Store { return newPlain() }
+	sessiontest.TestStore(t, open, sessiontest.Options{})
+}
+
+// The environment of a child process: which defect, and on which clock.
+const (
+	defectVar = "SESSIONTEST_DEFECT"
+	clockVar  = "SESSIONTEST_REAL_TIME"
+)
+
+// TestDefect fails on purpose, in a child process that TestSuiteHasTeeth starts:
+// a *testing.T cannot be faked, and a subtest's failure cannot be taken back.
+func TestDefect(t *testing.T) {
+	name := os.Getenv(defectVar)
+	if name == "" {
+		t.Skip("only in a child process")
+	}
+	for _, d := range defects() {
+		if d.name == name {
+			open := func(*testing.T) session.Store { return d.open() }
+			sessiontest.TestStore(t, open, sessiontest.Options{RealTime: os.Getenv(clockVar) != ""})
+			return
+		}
+	}
+	t.Fatalf("there is no defect %q", name)
+}
+
+func TestSuiteHasTeeth(t *testing.T) {
+	var mu sync.Mutex
+	bites := map[string]int{}
+	t.Run("defects", func(t *testing.T) {
+		for _, d := range defects() {
+			for _, clock := range clocks(d) {
+				t.Run(d.name+clock, func(t *testing.T) {
+					t.Parallel()
+					verdicts := runDefect(t, d, clock)
+					mu.Lock()
+					defer mu.Unlock()
+					for name, verdict := range verdicts {
+						if bites[name] += 0; verdict == "FAIL" {
+							bites[name]++
+						}
+					}
+				})
+			}
+		}
+	})
+	t.Run("every case bites", func(t *testing.T) {
+		for name, n := range bites {
+			if n == 0 {
+				t.Errorf("no defect fails %s: it proves nothing yet", name)
+			}
+		}
+	})
+}
+
+func clocks(d defect) []string {
+	if d.inClock {
+		return []string{"", " on the real clock"}
+	}
+	return []string{""}
+}
+
+// runDefect holds a broken store to the suite in a child process, expects it to
+// fail where it must, and returns each case's verdict: PASS, FAIL or SKIP.
+func runDefect(t *testing.T, d defect, clock string) map[string]string {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), binary, "-test.run=^TestDefect$", "-test.v", "-test.timeout=60s")
+	child.Env = append(os.Environ(), defectVar+"="+d.name, clockVar+"="+clock)
+	out, err := child.CombinedOutput()
+	if err == nil {
+		t.Fatalf("the suite passes this store")
+	}
+	if strings.Contains(string(out), "panic: ") {
+		t.Fatalf("the suite did not come to its end:\n%s", out)
+	}
+	verdicts := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^ +--- (\w+): TestDefect/(\S+)`).FindAllStringSubmatch(string(out), -1) {
+		verdicts[strings.ReplaceAll(m[2], "_", " ")] = m[1]
+	}
+	for _, want := range d.want {
+		if got := verdicts[want]; got != "FAIL" {
+			t.Errorf("verdict of %q: %q, want FAIL", want, got)
+		}
+	}
+	if !strings.Contains(string(out), "The rule: ") {
+		t.Errorf("no failure quotes its rule:\n%s", out)
+	}
+	return verdicts
 }
