@@ -124,7 +124,7 @@ func parseStoreURL(raw string) (storeURL, error) {
 		u.setPath(path),
 	)
 	if err == nil {
-		err = checkPrefix(u.options["prefix"])
+		err = checkKeyPrefix(u.options["prefix"])
 	}
 	return u, err
 }

@@ -60,7 +60,7 @@ func NewRedisStore(client redis.UniversalClient, cfg RedisConfig) (*RedisStore, 
 	if prefix == "" {
 		prefix = "session"
 	}
-	if err := errors.Join(checkClient(client), checkPrefix(prefix)); err != nil {
+	if err := errors.Join(checkClient(client), checkKeyPrefix(prefix)); err != nil {
 		return nil, err
 	}
 	return &RedisStore{client: client, prefix: prefix + ":"}, nil
@@ -116,7 +116,7 @@ func checkTimeouts(contexts bool, read, write time.Duration) error {
 	return errors.Join(errs...)
 }
 
-func checkPrefix(prefix string) error {
+func checkKeyPrefix(prefix string) error {
 	if _, tag, ok := strings.Cut(prefix, "{"); ok && strings.Index(tag, "}") > 0 {
 		return errors.New("session: RedisConfig.Prefix contains a hash tag, which would put every session into one slot of a Cluster; leave out the braces")
 	}
@@ -191,7 +191,7 @@ func (s *RedisStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next R
 	}
 	switch reply := reply.(type) {
 	case int64:
-		return Record{}, outcome(reply)
+		return Record{}, scriptResult(reply)
 	case []any:
 		return liveRecord(reply)
 	}
@@ -272,8 +272,8 @@ if v == '' then return 0 end
 return -1`)
 )
 
-// outcome translates the numbers that the scripts return.
-func outcome(n int64) error {
+// scriptResult translates the numbers that the scripts return.
+func scriptResult(n int64) error {
 	switch n {
 	case 1:
 		return nil
@@ -297,7 +297,7 @@ func (s *RedisStore) runSimple(ctx context.Context, script redisScript, id uuid.
 	if !ok {
 		return errReply
 	}
-	return outcome(n)
+	return scriptResult(n)
 }
 
 func (s *RedisStore) run(ctx context.Context, script redisScript, id uuid.UUID, args ...any) (any, error) {
