@@ -27,7 +27,7 @@ func newDetached(ctx context.Context, prepare func(context.Context)) context.Con
 	}
 	next := newExchange(m, noResponse{}, r)
 	if x.session.base.exists() {
-		next.session.present(x.session.base, live, x.session.left)
+		next.session.present(x.session.base, live, x.session.left, x.session.loaded)
 	}
 	return next
 }
