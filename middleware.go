@@ -152,6 +152,7 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		m.refuseSameCookie(r.Context())
 		x := newExchange(m, w, r.Context())
 		if err := x.load(r.Header["Cookie"]); err != nil {
 			m.answer(w, r, err)
@@ -159,6 +160,15 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 		}
 		x.serve(next, r)
 	})
+}
+
+// refuseSameCookie panics if a manager around this one writes a cookie of the
+// same name. It would strip this one's as not its own (R13), and every visitor
+// would lose the inner session with each answer.
+func (m *Manager) refuseSameCookie(ctx context.Context) {
+	if outer, ok := ctx.Value(contextKey{}).(*Session); ok && outer.m.cookie.name == m.cookie.name {
+		panic(fmt.Sprintf("session: one Manager wraps another and both write the cookie %q: give each a Cookie.Name of its own", m.cookie.name))
+	}
 }
 
 // FromContext returns this manager's session, never another one's. It panics if
