@@ -73,7 +73,7 @@ func TestT2NothingPrintsTheSecret(t *testing.T) {
 			printed = append(printed, string(text))
 		}
 	}
-	v := &visitor{t: t, manager: m}
+	v := &guest{t: t, manager: m}
 	v.request(func(w http.ResponseWriter, r *http.Request) {
 		s := session.FromContext(r.Context())
 		nameKey.Set(s, "x")
@@ -110,7 +110,7 @@ func TestT2NothingPrintsTheSecret(t *testing.T) {
 func TestNothingStoredIsACredential(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
 	m := newManager(t, session.Config{Store: spy})
-	v := &visitor{t: t, manager: m}
+	v := &guest{t: t, manager: m}
 	v.visit(func(s *session.Session) { nameKey.Set(s, "x") })
 	v.visit(func(s *session.Session) { s.Login("alice") })
 	v.visit(func(s *session.Session) { s.Renew() })
@@ -146,9 +146,9 @@ func TestNothingStoredIsACredential(t *testing.T) {
 // TestT3ManagersOnOneStore: a token of one application means nothing to another.
 func TestT3ManagersOnOneStore(t *testing.T) {
 	eachStore(t, func(t *testing.T, store session.Store) {
-		shop := &visitor{t: t, manager: newManager(t, session.Config{Store: store, Name: "shop"})}
+		shop := &guest{t: t, manager: newManager(t, session.Config{Store: store, Name: "shop"})}
 		shop.visit(func(s *session.Session) { s.Login("alice") })
-		admin := &visitor{t: t, manager: newManager(t, session.Config{Store: store, Name: "admin"}), cookie: shop.cookie}
+		admin := &guest{t: t, manager: newManager(t, session.Config{Store: store, Name: "admin"}), cookie: shop.cookie}
 		admin.visit(func(s *session.Session) {
 			if s.User() != "" || s.ID() != uuid.Nil {
 				t.Errorf("the shop's token opens %v in the admin application", s)
@@ -167,7 +167,7 @@ func TestT3ManagersOnOneStore(t *testing.T) {
 func TestT7TokensTravelInTheCookieOnly(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
 	m := newManager(t, session.Config{Store: spy})
-	v := &visitor{t: t, manager: m}
+	v := &guest{t: t, manager: m}
 	v.visit(func(s *session.Session) { s.Login("alice") })
 	_, token, _ := strings.Cut(v.cookie, "=")
 	loads := spy.loads
@@ -239,7 +239,7 @@ func TestHostileCookies(t *testing.T) {
 	var logs bytes.Buffer
 	spy := &spyStore{Store: new(session.MemoryStore)}
 	m := newManager(t, session.Config{Store: spy, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
-	v := &visitor{t: t, manager: m}
+	v := &guest{t: t, manager: m}
 	v.visit(func(s *session.Session) { s.Login("alice") })
 	_, good, _ := strings.Cut(v.cookie, "=")
 	for name, header := range hostileCookies(good) {
@@ -274,7 +274,7 @@ func (s *fixedStore) Load(context.Context, uuid.UUID) (session.Record, error) { 
 // rightful one, an event without the bytes, and no panic (T5).
 func FuzzStoredBytes(f *testing.F) {
 	inner := new(session.MemoryStore)
-	good := &visitor{t: f, manager: newManager(f, session.Config{Store: inner})}
+	good := &guest{t: f, manager: newManager(f, session.Config{Store: inner})}
 	var id uuid.UUID
 	good.visit(func(s *session.Session) { s.Login("alice"); nameKey.Set(s, "x"); id = s.ID() })
 	record, err := inner.Load(context.Background(), id)
@@ -291,7 +291,7 @@ func FuzzStoredBytes(f *testing.F) {
 		store := &fixedStore{Store: new(session.MemoryStore), record: session.Record{Version: 7, Owner: owner, Data: data, TTL: time.Hour}}
 		var events []session.Event
 		m := newManager(t, session.Config{Store: store, OnEvent: func(_ context.Context, e session.Event) { events = append(events, e) }})
-		v := &visitor{t: t, manager: m, cookie: good.cookie}
+		v := &guest{t: t, manager: m, cookie: good.cookie}
 		w := v.visit(func(s *session.Session) {
 			if s.User() != "" && !bytes.Equal(data[17:49], record.Data[17:49]) {
 				t.Fatal("bytes without the secret's hash opened a session")
@@ -318,7 +318,7 @@ func TestR15UnreadableIsNotUnknown(t *testing.T) {
 	spy := &spyStore{Store: store}
 	m := newManager(t, session.Config{Store: spy})
 	cookie := "__Host-sid=" + strings.Repeat("Abc0", 16)
-	v := &visitor{t: t, manager: m, cookie: cookie}
+	v := &guest{t: t, manager: m, cookie: cookie}
 	if w := v.visit(func(s *session.Session) {
 		if s.User() != "" || !s.IsNew() {
 			t.Errorf("%v is not anonymous", s)
@@ -343,7 +343,7 @@ func TestR15UnreadableIsNotUnknown(t *testing.T) {
 func TestT4AnotherSessionsRecordIsRefused(t *testing.T) {
 	inner := new(session.MemoryStore)
 	m := newManager(t, session.Config{Store: inner})
-	bob, alice := &visitor{t: t, manager: m}, &visitor{t: t, manager: m}
+	bob, alice := &guest{t: t, manager: m}, &guest{t: t, manager: m}
 	var id uuid.UUID
 	bob.visit(func(s *session.Session) { s.Login("bob"); id = s.ID() })
 	alice.visit(func(s *session.Session) { s.Login("alice") })
@@ -366,7 +366,7 @@ func TestT4AnotherSessionsRecordIsRefused(t *testing.T) {
 // TestT56TwoUsersAlternate shares what can be shared: the manager and the writer.
 func TestT56TwoUsersAlternate(t *testing.T) {
 	m := newManager(t, session.Config{})
-	users := map[string]*visitor{"alice": {t: t, manager: m}, "bob": {t: t, manager: m}}
+	users := map[string]*guest{"alice": {t: t, manager: m}, "bob": {t: t, manager: m}}
 	var wg sync.WaitGroup
 	for user, v := range users {
 		v.visit(func(s *session.Session) { s.Login(user); nameKey.Set(s, user) })
@@ -415,7 +415,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	if err.Error() != "session: load: connection refused" || !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
-	v := &visitor{t: t, manager: newManager(t, session.Config{})}
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
 	v.visit(func(s *session.Session) {
 		for _, user := range []string{"", strings.Repeat("u", 1025), "\xff"} {
 			if err := s.Login(user); err == nil || s.User() != "" {
