@@ -199,9 +199,26 @@ func (x *exchange) finish() {
 // abandon drops what a panicking handler had not saved, except a logout (R10).
 // The panic is not recovered, so its value and stack stay as they are.
 func (x *exchange) abandon() {
-	s := &x.session
+	if destroys := x.session.abandon(); destroys && x.writer.phase != failed {
+		if err := x.session.commit(x.parent(), commitLate); err != nil {
+			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
+		}
+	}
+	if x.writer.phase == open {
+		// For whoever recovers and writes an error page with our header: it carries
+		// the cookie that a logout clears, or that Save made before the panic.
+		x.writer.seal()
+	}
+}
+
+// abandon drops all steps, and reports whether a Destroy was one of them, which
+// it leaves. It waits for the commit of another goroutine of the request, whose
+// steps they may be.
+func (s *Session) abandon() (destroys bool) {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	s.mu.Lock()
-	destroys := false
+	defer s.mu.Unlock()
 	for i := range s.steps {
 		destroys = destroys || s.steps[i].op == opDestroy
 	}
@@ -209,16 +226,7 @@ func (x *exchange) abandon() {
 	if destroys {
 		s.addStep(step{op: opDestroy})
 	}
-	s.mu.Unlock()
-	if !destroys || x.writer.phase == failed {
-		return
-	}
-	if err := s.commit(x.parent(), commitLate); err != nil {
-		x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
-	}
-	if x.writer.phase == open {
-		x.writer.seal() // for whoever recovers, and writes an error page with our header
-	}
+	return destroys
 }
 
 // close ends the session's use (R14).
