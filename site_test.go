@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -57,6 +58,8 @@ func newSite(t testing.TB, cfg session.Config) *site {
 	a.url = a.server.URL
 	a.transport = a.server.Client().Transport.(*http.Transport).Clone()
 	a.transport.MaxIdleConnsPerHost = 128
+	a.transport.TLSClientConfig.CurvePreferences = []tls.CurveID{tls.X25519} // a crowd's handshakes cost most of a test
+	a.transport.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	t.Cleanup(func() {
 		a.server.Close()
 		a.transport.CloseIdleConnections()
