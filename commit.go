@@ -43,6 +43,9 @@ func (s *Session) commit(ctx context.Context, mode commitMode) error {
 	s.mu.Lock()
 	n := len(s.steps)
 	s.frozen = n
+	// From here on another goroutine's Login is too late, and must be told so: the
+	// header takes the cookie of this commit, and there is no further one (R7).
+	s.begun = s.begun || mode == commitResponse
 	s.mu.Unlock()
 	if n == 0 {
 		return nil
@@ -67,7 +70,7 @@ func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
 	c := &committer{
 		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
 		plan: s.steps[:a.n], base: s.base, standing: s.standing,
-		cookie: !s.begun && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
+		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
 	}
 	s.mu.Unlock()
 	if c.base.exists() {

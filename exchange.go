@@ -82,11 +82,12 @@ func (x *exchange) load(lines []string) error {
 	if len(candidates) == 0 {
 		return nil // R3
 	}
-	ctx, release := x.m.storeContext(x.parent(), time.Now().Add(x.m.timeout))
+	now := time.Now() // one reading of the clock, which is a tenth of a load in memory
+	ctx, release := x.m.storeContext(x.parent(), now.Add(x.m.timeout))
 	defer release()
 	opened := 0
 	for i := range candidates {
-		standing, err := x.try(ctx, &candidates[i], opened == 0)
+		standing, err := x.try(ctx, &candidates[i], opened == 0, now)
 		if err != nil {
 			return err
 		}
@@ -96,14 +97,14 @@ func (x *exchange) load(lines []string) error {
 	}
 	if opened > 1 {
 		x.m.event(x.parent(), Event{Kind: EventAmbiguousCookie})
-		x.session.present(content{}, anonymous, 0)
+		x.session.present(content{}, anonymous, 0, now)
 	}
 	return nil
 }
 
 // try looks up one token. The session takes what it opens, or, while nothing
 // better is known, why it opens nothing.
-func (x *exchange) try(ctx context.Context, t *token, first bool) (standing, error) {
+func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time) (standing, error) {
 	id := t.id()
 	stored, err := x.m.store.Load(ctx, id)
 	if errors.Is(err, ErrNotFound) {
@@ -123,9 +124,9 @@ func (x *exchange) try(ctx context.Context, t *token, first bool) (standing, err
 		return anonymous, nil
 	}
 	hash := hashSecret(x.m.name, t)
-	switch is := x.judge(&base, &hash); {
+	switch is := x.judge(&base, &hash, now.UnixMilli()); {
 	case is == live && first:
-		x.session.present(base, live, stored.TTL)
+		x.session.present(base, live, stored.TTL, now)
 		return live, nil
 	case is == ended && x.session.standing == anonymous:
 		x.session.standing = ended
@@ -136,8 +137,7 @@ func (x *exchange) try(ctx context.Context, t *token, first bool) (standing, err
 }
 
 // judge says what a secret with this hash is good for.
-func (x *exchange) judge(base *content, hash *[hashSize]byte) standing {
-	now := time.Now().UnixMilli()
+func (x *exchange) judge(base *content, hash *[hashSize]byte, now int64) standing {
 	e := Event{ID: base.id(), User: base.user}
 	switch {
 	case now >= x.m.endOf(base): // E3
@@ -156,9 +156,9 @@ func (x *exchange) judge(base *content, hash *[hashSize]byte) standing {
 }
 
 // present gives the session what the request's token opened.
-func (s *Session) present(base content, is standing, left time.Duration) {
+func (s *Session) present(base content, is standing, left time.Duration, at time.Time) {
 	s.base, s.standing, s.left = base, is, left
-	s.returning, s.loaded = is == live, time.Now()
+	s.returning, s.loaded = is == live, at
 }
 
 // serve runs the handler and saves what it left.

@@ -12,6 +12,68 @@ import (
 	"github.com/sojourn-go/session"
 )
 
+func deletingDefects() []defect {
+	return []defect{
+		{name: "unconditional delete", want: []string{
+			"C1 a delete removes only the version it names",
+			"C1 of a save and a delete one wins",
+			"C5 versions are compared for equality only",
+		}, open: by(func(b *broken) {
+			b.delete = func(ctx context.Context, id uuid.UUID, _ uint64) error { return b.plain.Delete(ctx, id, 0) }
+		})},
+		{name: "a delete that does nothing", want: []string{
+			"C1 nothing brings back what was deleted",
+			"C1 a delete removes only the version it names",
+			"C4 nothing is saved after a delete",
+		}, open: by(func(b *broken) {
+			b.delete = func(context.Context, uuid.UUID, uint64) error { return nil }
+		})},
+		{name: "a delete in two steps", want: []string{
+			"C1 of a save and a delete one wins",
+		}, open: by(func(b *broken) {
+			b.delete = func(ctx context.Context, id uuid.UUID, version uint64) error {
+				if rec, ok := b.find(id); ok && version != 0 && version != rec.Version {
+					return session.ErrConflict
+				}
+				pause()
+				b.drop(id)
+				return nil
+			}
+		})},
+		{name: "a delete of nothing is an error", want: []string{
+			"C1 deleting what is not there is no error",
+		}, open: by(func(b *broken) {
+			b.delete = func(ctx context.Context, id uuid.UUID, version uint64) error {
+				if _, ok := b.find(id); !ok {
+					return session.ErrNotFound
+				}
+				return b.plain.Delete(ctx, id, version)
+			}
+		})},
+		{name: "a delete that writers outlive", want: []string{
+			"C4 nothing is saved after a delete",
+		}, open: by(func(b *broken) {
+			deleted := map[uuid.UUID]int{}
+			b.delete = func(ctx context.Context, id uuid.UUID, version uint64) error {
+				b.mu.Lock()
+				deleted[id] = 3 // writers on their way
+				b.mu.Unlock()
+				return b.plain.Delete(ctx, id, version)
+			}
+			b.save = func(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
+				b.mu.Lock()
+				deleted[id]--
+				late := deleted[id] == 0
+				b.mu.Unlock()
+				if late {
+					return b.plain.Save(ctx, id, 0, next, ttl)
+				}
+				return b.plain.Save(ctx, id, prev, next, ttl)
+			}
+		})},
+	}
+}
+
 func expiryDefects() []defect {
 	return []defect{
 		{name: "ttl rounded to seconds", inClock: true, want: []string{

@@ -2,7 +2,6 @@ package sessiontest
 
 import (
 	"errors"
-	"sync"
 	"testing/synctest"
 	"time"
 
@@ -178,32 +177,23 @@ func testTouchMissing(t *storeTest) {
 }
 
 func testTouchRaces(t *storeTest) {
-	for range 20 {
+	for round := range 20 {
 		rec, next := record("ann", "value"), record("bob", "other")
 		id := t.create(rec, long)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if err := t.store.Touch(t.Context(), id, rec.Version, 2*long); err != nil && !errors.Is(err, session.ErrConflict) {
-				t.Errorf("Touch beside a Save: %v", err)
-			}
-		})
-		wg.Go(func() {
-			if _, err := t.store.Save(t.Context(), id, rec.Version, next, long); err != nil {
-				t.Errorf("Save beside a Touch: %v", err)
-			}
-		})
-		wg.Wait()
+		var touched, saved, deleted error
+		race(round,
+			func() { touched = t.store.Touch(t.Context(), id, rec.Version, 2*long) },
+			func() { _, saved = t.store.Save(t.Context(), id, rec.Version, next, long) })
+		if saved != nil || (touched != nil && !errors.Is(touched, session.ErrConflict)) {
+			t.Fatalf("Save returned %v, a Touch beside it %v", saved, touched)
+		}
 		t.has(id, next)
 
-		wg.Go(func() {
-			if err := t.store.Touch(t.Context(), id, next.Version, 2*long); err != nil && !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("Touch beside a Delete: %v", err)
-			}
-		})
-		err := t.store.Delete(t.Context(), id, 0)
-		wg.Wait()
-		if err != nil {
-			t.Fatalf("Delete beside a Touch: %v", err)
+		race(round,
+			func() { touched = t.store.Touch(t.Context(), id, next.Version, 2*long) },
+			func() { deleted = t.store.Delete(t.Context(), id, 0) })
+		if deleted != nil || (touched != nil && !errors.Is(touched, session.ErrNotFound)) {
+			t.Fatalf("Delete returned %v, a Touch beside it %v", deleted, touched)
 		}
 		t.gone(id)
 	}
