@@ -251,7 +251,33 @@ func TestLosingEveryTenthReplyUnderLoadCountsRight(t *testing.T) {
 	}
 }
 
-// A copy of a save that arrives late finds
+// A save that creates a session may be stalled on its way, sent again, answered,
+// and the session logged out, before the first copy arrives. It must not bring
+// the session back.
+func TestStalledCreationDoesNotReviveASession(t *testing.T) {
+	p := newProxied(t, session.Config{StoreTimeout: time.Second})
+	p.run(t, "", 0, redistest.Pass)
+	for _, steps := range [][]string{{"set a x"}, {"login alice"}} {
+		v := p.site.visitor()
+		p.nth(1, redistest.HoldCommand)
+		got := v.do(steps...)
+		p.proxy.Decide(nil)
+		<-p.proxy.Held()
+		wantCookie(t, "C5", got, "token")
+		token := v.now()
+		want(t, "C5", v.do("logout"), http.StatusOK, "nobody")
+		p.proxy.Release()
+		for range 50 { // until the stalled command was executed, or would have been
+			if stored(t, p.direct, token).Version != 0 {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		want(t, "C1", p.site.old(token).do(), http.StatusOK, "nobody")
+	}
+}
+
+// The same for a session that exists: a copy of a save that arrives late finds
 // another version, or none.
 func TestStalledSaveDoesNotReviveASession(t *testing.T) {
 	p := newProxied(t, session.Config{StoreTimeout: time.Second})
