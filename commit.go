@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +28,9 @@ type attempt struct {
 	id      uuid.UUID // of the record that it creates, if it does
 	hash    [hashSize]byte
 	line    *string // the Set-Cookie line of the secret that it mints, if it does
+
+	sent    bool      // under this version
+	earlier []attempt // sends of the record that it creates, each with a secret of its own
 }
 
 // commit saves what this request did so far. One runs at a time.
@@ -249,6 +251,10 @@ func (c *committer) mayMint(o *outcome) error {
 
 // save sends one write. It is done when the store has it; otherwise the plan is
 // to be folded again over what the store holds.
+//
+// A creation is sent again with another secret. Its condition is that there be
+// no record, so a copy that was stalled on its way could take effect after a
+// logout: what it then makes must be nothing that a cookie opens (C1).
 func (c *committer) save(o *outcome) (done bool, err error) {
 	next, ttl, err := c.build(o)
 	if err != nil {
@@ -256,6 +262,14 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 	}
 	id, prev := c.target(o)
 	for failures := 0; ; {
+		if o.fresh && c.sent {
+			c.earlier = append(c.earlier, c.attempt)
+			c.version, c.line = 0, nil
+			if next, ttl, err = c.build(o); err != nil {
+				return false, err
+			}
+		}
+		c.sent = true
 		ctx, release := c.sendContext(failures)
 		c.known = false
 		conflicting, err := c.m.store.Save(ctx, id, prev, next, ttl)
@@ -308,7 +322,7 @@ func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool
 		c.m.event(c.request, Event{Kind: EventRecordRefused, ID: id, Err: err})
 		c.standing = ended
 		return false, nil
-	case there.committed(c.version):
+	case c.made(&there):
 		c.landed(o, there, stored.TTL)
 		return true, nil
 	case o.fresh:
@@ -316,6 +330,17 @@ func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool
 	}
 	c.rebase(there)
 	return false, nil
+}
+
+// made reports whether a record is what one of the attempt's sends left, and
+// settles on that one's secret.
+func (c *committer) made(there *content) bool {
+	for _, e := range c.earlier {
+		if there.committed(e.version) {
+			c.version, c.hash, c.line = e.version, e.hash, e.line
+		}
+	}
+	return there.committed(c.version)
 }
 
 // rebase puts the plan on another record, if the presented secret still opens
@@ -462,53 +487,6 @@ func (c *committer) giveWay(ctx context.Context, id uuid.UUID) (bool, error) {
 	}
 	c.standing = ended
 	return true, nil
-}
-
-// sendContext bounds one call to the store. An answer that never comes must
-// leave time to send again: each call may take half of what is left (C5).
-func (c *committer) sendContext(failures int) (ctx context.Context, release func()) {
-	deadline := c.deadline
-	if failures < 3 {
-		now := time.Now()
-		deadline = now.Add(c.deadline.Sub(now) / 2)
-	}
-	return c.m.storeContext(c.request, deadline)
-}
-
-const maxSends = 5
-
-// again reports whether a call that failed is to be sent once more: at once,
-// then after growing pauses, as long as the commit has time.
-func (c *committer) again(failures int) bool {
-	if failures >= maxSends || !time.Now().Before(c.deadline) {
-		return false
-	}
-	if failures == 1 {
-		return true
-	}
-	return c.sleep(10 * time.Millisecond << (2 * (failures - 2))) // 10, 40, 160 ms
-}
-
-// breathe lets the others of a crowd go first: writers in many processes that
-// meet in one record would otherwise refuse each other in step.
-func (c *committer) breathe(round int) bool {
-	if round < 3 {
-		return time.Now().Before(c.deadline)
-	}
-	return c.sleep(rand.N(time.Millisecond << min(round, 5)))
-}
-
-func (c *committer) sleep(d time.Duration) bool {
-	if !time.Now().Add(d).Before(c.deadline) {
-		return false
-	}
-	time.Sleep(d)
-	return true
-}
-
-func (c *committer) failed(op string, err error) error {
-	c.timedOut = errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(c.deadline)
-	return &Error{Op: op, Err: err}
 }
 
 // refused reports whether err settles that nothing was stored, and nothing will be.

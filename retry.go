@@ -1,0 +1,57 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// How often a commit sends, and how long it waits for the answers (C5).
+
+// sendContext bounds one call to the store. An answer that never comes must
+// leave time to send again: each call may take half of what is left (C5).
+func (c *committer) sendContext(failures int) (ctx context.Context, release func()) {
+	deadline := c.deadline
+	if failures < 3 {
+		now := time.Now()
+		deadline = now.Add(c.deadline.Sub(now) / 2)
+	}
+	return c.m.storeContext(c.request, deadline)
+}
+
+const maxSends = 5
+
+// again reports whether a call that failed is to be sent once more: at once,
+// then after growing pauses, as long as the commit has time.
+func (c *committer) again(failures int) bool {
+	if failures >= maxSends || !time.Now().Before(c.deadline) {
+		return false
+	}
+	if failures == 1 {
+		return true
+	}
+	return c.sleep(10 * time.Millisecond << (2 * (failures - 2))) // 10, 40, 160 ms
+}
+
+// breathe lets the others of a crowd go first: writers in many processes that
+// meet in one record would otherwise refuse each other in step.
+func (c *committer) breathe(round int) bool {
+	if round < 3 {
+		return time.Now().Before(c.deadline)
+	}
+	return c.sleep(rand.N(time.Millisecond << min(round, 5)))
+}
+
+func (c *committer) sleep(d time.Duration) bool {
+	if !time.Now().Add(d).Before(c.deadline) {
+		return false
+	}
+	time.Sleep(d)
+	return true
+}
+
+func (c *committer) failed(op string, err error) error {
+	c.timedOut = errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(c.deadline)
+	return &Error{Op: op, Err: err}
+}
