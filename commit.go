@@ -35,6 +35,9 @@ type attempt struct {
 
 // commit saves what this request did so far. One runs at a time.
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
+	if s.unchanged(mode) {
+		return nil
+	}
 	s.committing.Lock()
 	defer s.committing.Unlock()
 	s.mu.Lock()
@@ -56,6 +59,18 @@ func (s *Session) commit(ctx context.Context, mode commitMode) error {
 		return nil
 	}
 	return s.try(ctx, mode, attempt{n: n})
+}
+
+// unchanged reports, for the most common of requests at the least cost, that
+// there is nothing to commit.
+func (s *Session) unchanged(mode commitMode) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.steps) > 0 || s.inDoubt != nil {
+		return false
+	}
+	s.begun = s.begun || mode == commitResponse
+	return true
 }
 
 // commitHijack saves before a connection is handed over, which is the end of

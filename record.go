@@ -92,6 +92,11 @@ type reader struct {
 }
 
 func (in *reader) uvarint(limit uint64) uint64 {
+	if len(in.rest) > 0 && in.rest[0] < 0x80 && uint64(in.rest[0]) <= limit && !in.bad { // most are lengths
+		v := uint64(in.rest[0])
+		in.rest = in.rest[1:]
+		return v
+	}
 	v, n := binary.Uvarint(in.rest)
 	// A last byte of 0 is a longer spelling of the same number.
 	if in.bad || n <= 0 || v > limit || n > 1 && in.rest[n-1] == 0 {
