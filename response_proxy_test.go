@@ -140,6 +140,22 @@ func TestResponseR5ReverseProxyUpgrade(t *testing.T) {
 	})
 }
 
+// The proxy copies the header of an upgrade from the backend after Hijack, past
+// every writer: docs/response.md says where to drop a cookie of our name then.
+func TestResponseR13ReverseProxyUpgradeIsNotSeen(t *testing.T) {
+	eachHTTP1Wire(t, func(w *wire) {
+		resp := w.proxied(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Connection", "Upgrade")
+			rw.Header().Set("Upgrade", "echo")
+			rw.Header().Set("Set-Cookie", "__Host-sid=of the backend")
+			rw.WriteHeader(http.StatusSwitchingProtocols)
+		}, func(*session.Session) {}).upgrade(nil)
+		if c := resp.Cookies(); resp.StatusCode != 101 || len(c) != 1 || c[0].Value != "of the backend" {
+			t.Errorf("status %d, cookies %v: net/http/httputil changed, and so may docs/response.md", resp.StatusCode, c)
+		}
+	})
+}
+
 // http.MaxBytesHandler limits on either side. Only outside does it reach the
 // server's own writer, which it tells to close the connection.
 func TestResponseMaxBytesHandler(t *testing.T) {

@@ -181,3 +181,52 @@ func TestMiddlewareR13MountedRouters(t *testing.T) {
 		b.wantStored(b.wantPair(a.Header), "after")
 	})
 }
+
+// gzhttp, when inside, lets go of what it holds back while a panic passes. The
+// manager sees a page, and saves what came after the handler's write as well.
+func TestMiddlewareR10CompressorInsideWritesInAPanic(t *testing.T) {
+	for _, inside := range []bool{false, true} {
+		eachStore(t, func(b *bench) {
+			cookie, want := b.visitor(), "saved"
+			h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s := session.FromContext(r.Context())
+				text.Set(s, "saved")
+				fmt.Fprint(w, "page")
+				text.Set(s, "dropped outside")
+				panic("fall")
+			}))
+			if inside {
+				h, want = b.m.Handler(gzhttp.GzipHandler(h)), "dropped outside"
+			} else {
+				h = gzhttp.GzipHandler(b.m.Handler(h))
+			}
+			server := serve(b.T, h)
+			r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, server.URL+"/", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r.Header.Set("Accept-Encoding", "gzip")
+			r.AddCookie(cookie)
+			if resp, err := server.Client().Do(r); err == nil {
+				_ = resp.Body.Close()
+			}
+			server.Close() // which waits for the handler
+			b.wantStored(cookie, want)
+		})
+	}
+}
+
+// The order that docs/response.md recommends, with all of its layers.
+func TestMiddlewareRecommendedOrder(t *testing.T) {
+	eachStore(t, func(b *bench) {
+		h := gzhttp.GzipHandler(http.NewCrossOriginProtection().Handler(b.m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			text.Set(session.FromContext(r.Context()), "after")
+			_, _ = io.WriteString(w, longPage)
+		}))))
+		header, body := b.unzipped(http.MaxBytesHandler(quietRecoverer(http.TimeoutHandler(h, time.Hour, "")), 1<<20))
+		if body != longPage || header.Get("Content-Encoding") != "gzip" {
+			b.Errorf("%d bytes, header %v", len(body), header)
+		}
+		b.wantStored(b.wantPair(header), "after")
+	})
+}
