@@ -35,10 +35,16 @@ type attempt struct {
 
 // commit saves what this request did so far. One runs at a time.
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
+	if s.unchanged(mode) {
+		return nil
+	}
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	if s.inDoubt != nil {
-		if err := s.try(ctx, mode, *s.inDoubt); err != nil {
+	s.mu.Lock()
+	inDoubt := s.inDoubt
+	s.mu.Unlock()
+	if inDoubt != nil {
+		if err := s.try(ctx, mode, *inDoubt); err != nil {
 			return err
 		}
 	}
@@ -55,6 +61,18 @@ func (s *Session) commit(ctx context.Context, mode commitMode) error {
 	return s.try(ctx, mode, attempt{n: n})
 }
 
+// unchanged reports, for the most common of requests at the least cost, that
+// there is nothing to commit.
+func (s *Session) unchanged(mode commitMode) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.steps) > 0 || s.inDoubt != nil {
+		return false
+	}
+	s.begun = s.begun || mode == commitResponse
+	return true
+}
+
 // commitHijack saves before a connection is handed over, which is the end of
 // the header without its being sent.
 func (s *Session) commitHijack(ctx context.Context) error {
@@ -69,7 +87,7 @@ func (s *Session) commitHijack(ctx context.Context) error {
 
 func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
 	s.mu.Lock()
-	c := &committer{
+	c := committer{
 		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
 		plan: s.steps[:a.n], base: s.base, standing: s.standing,
 		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
@@ -498,7 +516,8 @@ func (c *committer) settle(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && !refused(err) {
-		s.inDoubt = &c.attempt
+		inDoubt := c.attempt // a copy, so that c itself need not be on the heap
+		s.inDoubt = &inDoubt
 		if c.deleted != uuid.Nil {
 			s.base, s.standing = content{}, anonymous
 			s.setCookie(c)

@@ -92,6 +92,11 @@ type reader struct {
 }
 
 func (in *reader) uvarint(limit uint64) uint64 {
+	if len(in.rest) > 0 && in.rest[0] < 0x80 && uint64(in.rest[0]) <= limit && !in.bad { // most are lengths
+		v := uint64(in.rest[0])
+		in.rest = in.rest[1:]
+		return v
+	}
 	v, n := binary.Uvarint(in.rest)
 	// A last byte of 0 is a longer spelling of the same number.
 	if in.bad || n <= 0 || v > limit || n > 1 && in.rest[n-1] == 0 {
@@ -249,7 +254,10 @@ func (d *draft) encode() []byte {
 	const times, lengths = 4 * 6, 4 // today's milliseconds take six bytes
 	size := recordTimesAt + times + lengths + len(d.user) + d.outcome.maxValues(d.base)
 	if d.base != nil {
-		size += len(d.base.superseded()) + len(d.base.recent()) + hashSize + 8 + 2*6
+		size += len(d.base.superseded()) + len(d.base.recent()) + 8 + 6
+		if !bytes.Equal(d.base.hash(), d.hash[:]) {
+			size += hashSize + 6
+		}
 	}
 	b := make([]byte, 0, size)
 	b = append(b, recordFormat)
