@@ -120,15 +120,15 @@ type committer struct {
 	presented [hashSize]byte
 	newest    bool // base came from the store during this commit
 
-	known    bool // base is what the store holds now, none if the record is gone
-	deleted  uuid.UUID
-	clear    bool
-	wrote    bool
-	outcome  outcome // of what was written
-	left     time.Duration
-	at       time.Time
-	merged   bool
-	timedOut bool
+	known   bool // base is what the store holds now, none if the record is gone
+	deleted uuid.UUID
+	clear   bool
+	wrote   bool
+	outcome outcome // of what was written
+	left    time.Duration
+	at      time.Time
+	merged  bool
+	gaveUp  error // on the store, which spares those in the queue the same
 }
 
 // inTurn runs the commit when those of the same session before it have ended.
@@ -153,8 +153,8 @@ func (c *committer) inTurn() error {
 // handoff is what the next commit of id may take for granted.
 func (c *committer) handoff(id uuid.UUID) handoff {
 	switch {
-	case c.timedOut:
-		return handoff{err: &Error{Op: "save", Err: context.DeadlineExceeded}}
+	case c.gaveUp != nil:
+		return handoff{err: c.gaveUp}
 	case c.known && c.base.exists() && c.base.id() == id:
 		return handoff{known: true, base: c.base}
 	case c.known:

@@ -51,7 +51,12 @@ func (c *committer) sleep(d time.Duration) bool {
 	return true
 }
 
+// failed ends a commit that the store did not let through. Only losing to other
+// writers says nothing about the store.
 func (c *committer) failed(op string, err error) error {
-	c.timedOut = errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(c.deadline)
-	return &Error{Op: op, Err: err}
+	e := &Error{Op: op, Err: err}
+	if !errors.Is(err, ErrConflict) || !time.Now().Before(c.deadline) {
+		c.gaveUp = e
+	}
+	return e
 }
