@@ -83,7 +83,7 @@ func (x *exchange) load(lines []string) error {
 		return nil // R3
 	}
 	now := time.Now() // one reading of the clock, which is a tenth of a load in memory
-	ctx, release := x.m.storeContext(x.parent(), now.Add(x.m.timeout))
+	ctx, release := x.m.storeContext(x.parent(), now, x.m.timeout)
 	defer release()
 	opened := 0
 	for i := range candidates {
@@ -251,7 +251,7 @@ func (s *Session) touch(ctx context.Context) {
 	}
 	base, loaded := s.base, s.loaded
 	s.mu.Unlock()
-	call, release := s.x.m.storeContext(ctx, time.Now().Add(s.x.m.timeout))
+	call, release := s.x.m.storeContext(ctx, time.Now(), s.x.m.timeout)
 	defer release()
 	ttl, err := s.touchTTL(call, &base, loaded)
 	if err == nil && ttl >= time.Millisecond {

@@ -12,12 +12,12 @@ import (
 // sendContext bounds one call to the store. An answer that never comes must
 // leave time to send again: each call may take half of what is left (C5).
 func (c *committer) sendContext(failures int) (ctx context.Context, release func()) {
-	deadline := c.deadline
+	now := time.Now()
+	left := c.deadline.Sub(now)
 	if failures < 3 {
-		now := time.Now()
-		deadline = now.Add(c.deadline.Sub(now) / 2)
+		left /= 2
 	}
-	return c.m.storeContext(c.request, deadline)
+	return c.m.storeContext(c.request, now, left)
 }
 
 const maxSends = 5
