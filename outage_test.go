@@ -127,10 +127,10 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 	}
 }
 
-// Fifty commits of one session queue behind a store that is away. None waits for
+// Thirty commits of one session queue behind a store that is away. None waits for
 // the time-outs of those before it (C2), and no goroutine stays.
 func TestCommitsQueuedBehindAnOutageAllReturn(t *testing.T) {
-	const crowdSize = 50
+	const crowdSize = 30
 	for _, o := range outages {
 		if o.forgetful {
 			continue
