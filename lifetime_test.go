@@ -347,6 +347,9 @@ func TestCommitAfterTheLifetimeStoresNothing(t *testing.T) {
 					wantCookie(t, "C3", got, c.cookie)
 					want(t, "E1", d.do(token), http.StatusOK, "nobody")
 					if c.cookie == "token" {
+						if idOf(t, got.cookies[0].Value) == idOf(t, token) {
+							t.Error("L4: the login went on with the session that had ended")
+						}
 						user := strings.TrimPrefix(c.step, "login ")
 						want(t, "L4", d.do(got.cookies[0].Value), http.StatusOK, user)
 						time.Sleep(tenMinutes - time.Millisecond)

@@ -57,6 +57,7 @@ func wantAway(t *testing.T, rule string, v *visitor, steps ...string) {
 func TestStoreAwayIsAnsweredWith503AndTheSessionStays(t *testing.T) {
 	for _, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			p := newProxied(t, session.Config{StoreTimeout: outageTimeout})
 			v := p.site.visitor()
 			want(t, "before", v.do("login alice", "count"), http.StatusOK, "alice n=1")
@@ -91,6 +92,7 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 			continue
 		}
 		t.Run(o.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			p := newProxied(t, session.Config{StoreTimeout: outageTimeout})
 			v := p.site.visitor()
 			v.do("login alice", "count")
@@ -125,15 +127,15 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 	}
 }
 
-// Fifty commits of one session queue behind a store that is away. None waits for
+// Thirty commits of one session queue behind a store that is away. None waits for
 // the time-outs of those before it (C2), and no goroutine stays.
 func TestCommitsQueuedBehindAnOutageAllReturn(t *testing.T) {
-	const crowdSize = 50
+	const crowdSize = 30
 	for _, o := range outages {
 		if o.forgetful {
 			continue
 		}
-		for _, timeout := range []time.Duration{200 * time.Millisecond, 600 * time.Millisecond} {
+		for _, timeout := range []time.Duration{200 * time.Millisecond, 500 * time.Millisecond} {
 			t.Run(fmt.Sprint(o.name, " ", timeout), func(t *testing.T) {
 				p := newProxied(t, session.Config{StoreTimeout: timeout})
 				v := p.site.visitor()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,6 +61,29 @@ func TestHundredParallelIncrementsEndAtHundred(t *testing.T) {
 	})
 }
 
+// Commits of one session inside one process queue, and each begins with what the
+// last one left: twenty that were all loaded before any was saved take twenty
+// saves, not one more (C2).
+func TestCommitsOfOneProcessDoNotFight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStallStore(new(session.MemoryStore))
+		d := newDesk(t, session.Config{Store: store})
+		token := d.do("", "set a x").cookies[0].Value
+		first := store.stall(t, "before save")
+		for range 20 {
+			go func() { want(t, "C2", answer{status: d.do(token, "count").status}, http.StatusOK, "") }()
+		}
+		synctest.Wait() // one is at the store, the others are in the queue
+		before := store.called("save")
+		first.open()
+		synctest.Wait()
+		want(t, "C2", d.do(token), http.StatusOK, "nobody a=x n=20")
+		if more := store.called("save") - before; more != 19 {
+			t.Errorf("C2: %d saves followed the first of twenty commits, want 19", more)
+		}
+	})
+}
+
 // redeems lets 50 requests use one ticket at once. UpdateNow tells each whether
 // its own write was the one that used it.
 func (s scene) redeems(t *testing.T, other string) {
@@ -88,6 +112,21 @@ func TestUpdateNowCountsOnWhatOthersCommitted(t *testing.T) {
 		late := v.begin("hold", "countnow")
 		want(t, "C2", v.at(s.b.url).do("count", "set a x"), http.StatusOK, "nobody a=x n=2")
 		want(t, "UpdateNow", late.end(), http.StatusOK, "counted 3: nobody a=x n=3")
+	})
+}
+
+// A function that leaves the value as it is must still have seen the newest one:
+// here the ticket that the request had loaded as used was given back.
+func TestUpdateNowThatChangesNothingAsksTheStore(t *testing.T) {
+	eachScene(t, func(t *testing.T, s scene) {
+		v := s.visitor(t, "set kept x", "redeem")
+		late := v.begin("hold", "redeem")
+		want(t, "C2", v.at(s.b.url).do("clear", "set kept x"), http.StatusOK, "nobody kept=x")
+		want(t, "UpdateNow", late.end(), http.StatusOK, "won: nobody kept=x ticket")
+
+		late = v.begin("hold", "redeem")
+		want(t, "C3", v.at(s.b.url).do("logout"), http.StatusOK, "nobody")
+		wantEnded(t, "C3", late.end())
 	})
 }
 
