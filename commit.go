@@ -122,7 +122,8 @@ type committer struct {
 
 	known   bool // base is what the store holds now, none if the record is gone
 	deleted uuid.UUID
-	clear   bool
+	owner   string // of the record that was deleted
+	clear   bool   // the cookie that the request presented
 	wrote   bool
 	outcome outcome // of what was written
 	left    time.Duration
@@ -476,8 +477,8 @@ func (c *committer) drop(o *outcome) error {
 		}
 		release()
 		if err == nil || errors.Is(err, ErrNotFound) {
+			c.deleted, c.owner, c.clear = id, c.base.user, c.s.returning && c.cookie
 			c.base, c.standing, c.known = content{}, anonymous, true
-			c.deleted, c.clear = id, c.s.returning && c.cookie
 			return nil
 		}
 		failures++
@@ -571,7 +572,7 @@ func (s *Session) setCookie(c *committer) {
 func (c *committer) report(err error) {
 	m := c.m
 	if c.deleted != uuid.Nil {
-		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted})
+		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted, User: c.owner})
 	}
 	if err != nil && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
 		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.eventID(), Err: err})

@@ -134,7 +134,7 @@ func ExampleConfig_onEvent() {
 	// event created of user "alice"
 	// event login of user "alice"
 	// /login 200
-	// event destroyed of user ""
+	// event destroyed of user "alice"
 	// /logout 200
 }
 
