@@ -179,7 +179,7 @@ func (c *committer) inTurn() error {
 		if h.err != nil {
 			return h.err
 		}
-		defer func() { c.m.queue.leave(id, c.handoff(id), c.m.timeout) }()
+		defer func() { c.m.queue.leave(id, c.handoff(id)) }()
 		// A write that is sent again must go to the record that it was made for,
 		// and a logout does not care for newer values.
 		if h.known && c.version == 0 && h.base.version != c.base.version && !drops(c.plan) {

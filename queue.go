@@ -3,7 +3,6 @@ package session
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -26,14 +25,13 @@ type queue struct {
 type handoff struct {
 	known bool    // base is the record that is there now, none if it is gone
 	base  content // shared and immutable
-	err   error   // the store is away: whoever waited as long as a commit may take need not try
+	err   error   // the store is away: whoever waited need not find that out in their turn
 }
 
 // A waiter is a commit whose turn has not come.
 type waiter struct {
 	turn   chan handoff // has room for one
-	since  time.Time
-	logout bool // is never sent away untried (C4)
+	logout bool         // is never sent away untried (C4)
 }
 
 // enter waits for its turn with id. Unless the handoff holds an error, leave
@@ -50,26 +48,24 @@ func (q *queue) enter(id uuid.UUID, logout bool) handoff {
 		shard.mu.Unlock()
 		return handoff{}
 	}
-	w := waiter{turn: make(chan handoff, 1), since: time.Now(), logout: logout}
+	w := waiter{turn: make(chan handoff, 1), logout: logout}
 	shard.lines[id] = append(waiting, w)
 	shard.mu.Unlock()
 	return <-w.turn
 }
 
-// leave gives the turn to the next in line. An error goes to those who waited
-// for patience or longer, and ends their wait.
-func (q *queue) leave(id uuid.UUID, h handoff, patience time.Duration) {
+// leave gives the turn to the next in line, or an error to all of them.
+func (q *queue) leave(id uuid.UUID, h handoff) {
 	shard := &q.shards[id[0]%16]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	waiting := shard.lines[id]
 	if h.err != nil {
 		waiting = slices.DeleteFunc(waiting, func(w waiter) bool {
-			sent := !w.logout && time.Since(w.since) >= patience
-			if sent {
+			if !w.logout {
 				w.turn <- h
 			}
-			return sent
+			return !w.logout
 		})
 		h = handoff{}
 	}

@@ -51,11 +51,11 @@ func (c *committer) sleep(d time.Duration) bool {
 	return true
 }
 
-// failed ends a commit that the store did not let through. Only losing to other
+// failed ends a commit that the store did not let through. Losing to other
 // writers says nothing about the store.
 func (c *committer) failed(op string, err error) error {
 	e := &Error{Op: op, Err: err}
-	if !errors.Is(err, ErrConflict) || !time.Now().Before(c.deadline) {
+	if !errors.Is(err, ErrConflict) {
 		c.gaveUp = e
 	}
 	return e
