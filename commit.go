@@ -380,14 +380,6 @@ func (c *committer) landed(o *outcome, base content, left time.Duration) {
 	c.outcome, c.base, c.left, c.at = *o, base, left, time.Now()
 }
 
-func (c *committer) loadConflict(ctx context.Context, id uuid.UUID) (Record, error) {
-	rec, err := c.m.store.Load(ctx, id)
-	if err == nil {
-		err = ErrConflict
-	}
-	return rec, err
-}
-
 // conflict takes the record that is there instead of the one we saw: our own,
 // if an answer was lost (C5), or another request's, to merge with (C2).
 func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool, err error) {
@@ -577,12 +569,6 @@ func (c *committer) giveWay(ctx context.Context, id uuid.UUID) error {
 	}
 	c.base = there
 	return ErrConflict
-}
-
-// refused reports whether err settles that nothing was stored, and nothing will be.
-func refused(err error) bool {
-	var e *Error
-	return errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted) || errors.As(err, &e) && (e.Op == "encode" || errors.Is(err, errUnreadable))
 }
 
 // settle tells the session what became of the attempt.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // How often a commit sends, and how long it waits for the answers (C5).
@@ -18,6 +20,15 @@ func (c *committer) sendContext(failures int) (ctx context.Context, release func
 		left /= 2
 	}
 	return c.m.storeContext(c.request, now, left)
+}
+
+// loadConflict asks for what a store could not give with its ErrConflict.
+func (c *committer) loadConflict(ctx context.Context, id uuid.UUID) (Record, error) {
+	rec, err := c.m.store.Load(ctx, id)
+	if err == nil {
+		err = ErrConflict
+	}
+	return rec, err
 }
 
 const maxSends = 5
@@ -59,4 +70,10 @@ func (c *committer) failed(op string, err error) error {
 		c.gaveUp = e
 	}
 	return e
+}
+
+// refused reports whether err settles that nothing was stored, and nothing will be.
+func refused(err error) bool {
+	var e *Error
+	return errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted) || errors.As(err, &e) && (e.Op == "encode" || errors.Is(err, errUnreadable))
 }
