@@ -128,12 +128,12 @@ func writeMore(w http.ResponseWriter) error {
 	w.WriteHeader(http.StatusProcessing)
 	w.WriteHeader(200)
 	w.(http.Flusher).Flush()
-	_, _, hijack := http.NewResponseController(w).Hijack()
-	_, write := fmt.Fprint(w, "PAGE")
-	if hijack == nil {
+	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		_ = conn.Close()
 		return errors.New("Hijack gave the connection away")
 	}
-	return write
+	_, err := fmt.Fprint(w, "PAGE")
+	return err
 }
 
 func wantNoPage(w *wire, a *tcpAnswer, status int) {
