@@ -32,10 +32,12 @@ type Config struct {
 	// however busy (E1, E5). 0: 12 hours; 1 second to 400 days. The defaults keep
 	// both limits that NIST SP 800-63B-4 gives for AAL2.
 	Lifetime time.Duration
-	// StoreTimeout bounds the load, and each commit with its retries. 0: 2 seconds.
+	// StoreTimeout bounds the load, and each commit with its retries, from its turn
+	// among the commits of the same session. 0: 2 seconds; 1 ms to 1 minute.
 	StoreTimeout time.Duration
 	// MaxBytes bounds one record, its names and about 100 bytes of its own
-	// included. 0: 32 KiB; 512 bytes to 16 MiB.
+	// included. Up to 860 bytes come on top while a session is written several
+	// times a second (C5, C7). 0: 32 KiB; 512 bytes to 16 MiB.
 	MaxBytes int
 	// Skip names requests that go without a session, such as those for static
 	// files. nil: none.

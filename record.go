@@ -251,6 +251,7 @@ type draft struct {
 	base          *content      // whose history it continues; nil: none
 	window        time.Duration // how far back recent versions are kept
 	outcome       *outcome      // whose values it takes
+	history       int           // bytes of superseded secrets and recent versions, once encoded
 }
 
 // encode writes the record that draft describes.
@@ -272,8 +273,10 @@ func (d *draft) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(d.user)))
 	b = append(b, d.user...)
+	d.history = -len(b)
 	b = d.appendSuperseded(b)
 	b = d.appendRecent(b)
+	d.history += len(b)
 	b = d.outcome.appendValues(b, d.base)
 	// The estimate above is generous; a stored record should not be.
 	if cap(b)-len(b) > 32 {

@@ -175,7 +175,8 @@ func (s *Session) ID() uuid.UUID {
 	return s.identity().id
 }
 
-// IsNew reports whether the session began, or would begin, with this request.
+// IsNew reports whether this request presented no session that is still the
+// visitor's: there is none, or it began with this request.
 func (s *Session) IsNew() bool {
 	s.look()
 	defer s.mu.Unlock()
@@ -337,8 +338,10 @@ func (s *Session) Renew() error {
 	return nil
 }
 
-// Destroy logs out: the record is deleted and the cookie cleared, whatever else
-// happens to the response (R10). A value set afterwards begins a new session.
+// Destroy logs out: the record is deleted, whatever else happens to the response
+// (R10), and the cookie cleared. A value set afterwards begins a new session. A
+// request whose token was replaced a moment ago (C7) is told with [ErrEnded] that
+// it logged nobody out.
 func (s *Session) Destroy() {
 	s.look()
 	defer s.mu.Unlock()
@@ -362,10 +365,11 @@ func (s *Session) Clear() {
 // It is not begun when ctx is done, and goes on when ctx ends later (R11).
 //
 // The error is [ErrEnded] if the session ended meanwhile, [ErrCommitted] if a
-// cookie is needed and the response began, or an [*Error]. After one of op
-// encode, and after the two others, the changes are dropped. After any other
-// the outcome is unknown, and the changes are sent once more, as the same write,
-// with the response (C5).
+// cookie is needed and the response began, or if the request is over, or an
+// [*Error]. After the first two, and after an Error of op encode or one that says
+// that the record cannot be read (R15), the changes are dropped. After any other
+// Error the outcome is unknown, and the changes are sent once more, as the same
+// write, with the response (C5). If ctx was done nothing was sent.
 func (s *Session) Save(ctx context.Context) error {
 	if err := s.canSave(ctx); err != nil {
 		return err
@@ -460,7 +464,7 @@ func (s *Session) delete(name string) {
 
 func (s *Session) remove(name string) {
 	if _, found := visible(&s.base, s.steps, name); !found && len(s.steps) == 0 && !s.base.exists() {
-		return // nothing there, and nobody's change that this would have to beat
+		return // nothing there, and no session to take it from
 	}
 	if c := s.change(name); c != nil {
 		*c = change{name: name, known: true}

@@ -24,7 +24,7 @@ const (
 )
 
 // A token is what the cookie carries: the session's ID and its secret. It lives
-// on the stack only; no struct keeps one (T2).
+// on the stack; what waits for the header is the finished Set-Cookie line (T2).
 type token [tokenSize]byte
 
 func (t *token) id() uuid.UUID { return uuid.UUID(t[:idSize]) }

@@ -13,7 +13,9 @@ import (
 // Context returns a context in which [session.FromContext] finds a session, for
 // the unit test of a handler: no middleware, no store to set up. What setup does
 // to the session is there as if an earlier request had stored it; nil leaves an
-// anonymous visitor. Save and UpdateNow work, and nothing is ever sent.
+// anonymous visitor. Save and UpdateNow work, and nothing is ever sent. It panics
+// if what setup did cannot be stored: a value that cannot be encoded, or a ctx
+// that is done.
 //
 //	r := httptest.NewRequest("POST", "/cart", nil)
 //	r = r.WithContext(sessiontest.Context(r.Context(), func(s *session.Session) { s.Login("alice") }))

@@ -1,0 +1,258 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// What a committer sends to the store, and what it makes of the answers (C1, C5).
+
+// save sends one write. It is done when the store has it; otherwise the plan is
+// to be folded again over what the store holds.
+//
+// A creation is sent again with another secret. Its condition is that there be
+// no record, so a copy that was stalled on its way could take effect after a
+// logout: what it then makes must be nothing that a cookie opens (C1).
+func (c *committer) save(o *outcome) (done bool, err error) {
+	next, ttl, err := c.build(o)
+	if err != nil {
+		return false, err
+	}
+	id, prev := c.target(o)
+	for failures := 0; ; {
+		if o.fresh && c.sent {
+			c.earlier = append(c.earlier, c.attempt)
+			c.version, c.line = 0, nil
+			if next, ttl, err = c.build(o); err != nil {
+				return false, err
+			}
+		}
+		c.sent = true
+		ctx, release := c.sendContext(failures)
+		c.known = false
+		conflicting, err := c.m.store.Save(ctx, id, prev, next, ttl)
+		if errors.Is(err, ErrConflict) && conflicting.Version == 0 {
+			conflicting, err = c.loadConflict(ctx, id)
+		}
+		release()
+		switch {
+		case err == nil:
+			base, err := parseRecord(next, id)
+			c.landed(o, base, ttl)
+			return true, err
+		case errors.Is(err, ErrConflict):
+			return c.conflict(o, conflicting, id)
+		case errors.Is(err, ErrNotFound):
+			c.rebase(content{})
+			return false, nil
+		}
+		failures++
+		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, Err: err})
+		if !c.again(failures) {
+			return false, c.failed("save", err)
+		}
+	}
+}
+
+// landed notes that the store holds what the attempt wrote, or more.
+func (c *committer) landed(o *outcome, base content, left time.Duration) {
+	c.wrote, c.known = true, true
+	c.outcome, c.base, c.left, c.at = *o, base, left, time.Now()
+}
+
+// conflict takes the record that is there instead of the one we saw: our own,
+// if an answer was lost (C5), or another request's, to merge with (C2).
+func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool, err error) {
+	there, err := parseRecord(stored, id)
+	switch {
+	case errors.Is(err, errUnreadable):
+		c.standing = unreadable
+		return false, nil
+	case err != nil:
+		c.m.event(c.request, Event{Kind: EventRecordRefused, ID: id, Err: err})
+		c.standing = ended
+		return false, nil
+	case c.made(&there):
+		c.landed(o, there, stored.TTL)
+		return true, nil
+	case o.fresh:
+		return false, c.failed("save", fmt.Errorf("session %s is new and in the store already: %w", id, ErrConflict))
+	}
+	c.rebase(there)
+	return false, nil
+}
+
+// made reports whether a record is what one of the attempt's sends left, and
+// settles on that one's secret.
+func (a *attempt) made(there *content) bool {
+	for _, e := range a.earlier {
+		if there.committed(e.version) {
+			a.version, a.hash, a.line = e.version, e.hash, e.line
+		}
+	}
+	return there.committed(a.version)
+}
+
+// rebase puts the plan on another record, if the presented secret still opens
+// it (C3). No record means that the session is gone.
+func (c *committer) rebase(there content) {
+	c.newest, c.known = true, true
+	if !there.exists() || !equalHash(there.hash(), &c.presented) {
+		c.standing = ended
+	}
+	c.merged = c.merged || c.base.version != there.version
+	c.base = there
+}
+
+// reload asks for the newest record, for a commit that would change nothing.
+func (c *committer) reload() (done bool, err error) {
+	id := c.base.id()
+	ctx, release := c.sendContext(0)
+	stored, err := c.m.store.Load(ctx, id)
+	release()
+	if errors.Is(err, ErrNotFound) {
+		c.rebase(content{})
+		return false, nil
+	}
+	if err != nil {
+		return false, c.failed("load", err)
+	}
+	return c.conflict(&outcome{}, stored, id)
+}
+
+// target is the record to write and the version that must be there.
+func (c *committer) target(o *outcome) (id uuid.UUID, prev uint64) {
+	if o.fresh {
+		return c.id, 0
+	}
+	return c.base.id(), c.base.version
+}
+
+// build makes the next record of the session, and its ttl.
+func (c *committer) build(o *outcome) (Record, time.Duration, error) {
+	now := time.Now()
+	d := draft{
+		user: o.user, created: o.created, authenticated: o.authenticated,
+		written: now.UnixMilli(), window: 2 * c.m.timeout, outcome: o,
+	}
+	if o.fresh {
+		c.beginFresh(now)
+		d.id, d.created = c.id, c.freshAt
+		d.end = d.created + c.m.lifetime.Milliseconds()
+	} else {
+		d.id, d.base, d.end = c.base.id(), &c.base, c.m.endOf(&c.base)
+		copy(d.hash[:], c.base.hash())
+	}
+	if o.login {
+		d.end = d.written + c.m.lifetime.Milliseconds() // L1
+	}
+	if o.mints() {
+		c.mint(d.id, timeOf(d.end).Sub(now))
+		d.hash = c.hash
+	}
+	if c.version == 0 {
+		c.version = newVersion()
+	}
+	ttl := min(c.m.idle, timeOf(d.end).Sub(now)).Truncate(time.Millisecond)
+	if ttl < time.Millisecond {
+		return Record{}, 0, ErrEnded // the lifetime ran out between stand and here (E2)
+	}
+	data := d.encode()
+	// What a busy moment adds to a record, and a quiet one takes away, must not
+	// decide whether a value fits.
+	if size := len(data) - d.history; size > c.m.maxBytes {
+		return Record{}, 0, &Error{Op: "encode", Err: fmt.Errorf("the session needs %d bytes, Config.MaxBytes allows %d; keep large values elsewhere and their names here", size, c.m.maxBytes)}
+	}
+	return Record{Version: c.version, Owner: o.user, Data: data}, ttl, nil
+}
+
+func (c *committer) beginFresh(now time.Time) {
+	if c.freshID == uuid.Nil {
+		c.freshID, c.freshAt = newID(), now.UnixMilli()
+	}
+	if c.id == uuid.Nil {
+		c.id = c.freshID
+	}
+}
+
+// mint makes the attempt's secret, once: a write that is sent again carries the same.
+func (c *committer) mint(id uuid.UUID, left time.Duration) {
+	if c.line != nil {
+		return
+	}
+	t := mint(id)
+	c.hash = hashSecret(c.m.name, &t)
+	line := c.m.cookie.set(&t, left)
+	c.line = &line
+}
+
+// drop deletes the record that the plan leaves behind. By a request that saw a
+// user this is unconditional; by one that saw an anonymous session it gives way
+// to a Login (C4).
+func (c *committer) drop() error {
+	id := c.base.id()
+	for failures := 0; ; {
+		version := c.base.version
+		if c.base.user != "" {
+			version = 0
+		}
+		ctx, release := c.sendContext(failures)
+		c.known = false
+		err := c.m.store.Delete(ctx, id, version)
+		if errors.Is(err, ErrConflict) {
+			err = c.giveWay(ctx, id)
+		}
+		release()
+		switch {
+		case err == nil || errors.Is(err, ErrNotFound):
+			c.dropped(id)
+			return nil
+		case errors.Is(err, errGaveWay):
+			c.base, c.standing = content{}, ended
+			return nil
+		case errors.Is(err, ErrConflict): // changed, and still anonymous
+			if time.Now().Before(c.deadline) {
+				continue
+			}
+			return c.failed("delete", err)
+		}
+		failures++
+		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, Err: err})
+		if !c.again(failures) {
+			return c.failed("delete", err)
+		}
+	}
+}
+
+// dropped notes that the record is gone. A session that had ended before stays
+// ended for this request: the visitor may hold the cookie of a newer one, which
+// must neither be cleared nor replaced.
+func (c *committer) dropped(id uuid.UUID) {
+	c.deleted, c.owner, c.known = id, c.base.user, true
+	c.clear = c.standing == live && c.s.cookied && c.cookie
+	c.base = content{}
+	if c.standing == live {
+		c.standing = anonymous
+	}
+}
+
+var errGaveWay = errors.New("a login came first")
+
+// giveWay looks again at a record that changed under a logout of an anonymous
+// session: with a user it stays (C4), unless it was this request that bound him.
+func (c *committer) giveWay(ctx context.Context, id uuid.UUID) error {
+	stored, err := c.m.store.Load(ctx, id)
+	if err != nil {
+		return err
+	}
+	there, err := parseRecord(stored, id)
+	if err != nil || there.user != "" && (c.s.moot == nil || !c.s.moot.made(&there)) {
+		return errGaveWay
+	}
+	c.base = there
+	return ErrConflict
+}
