@@ -35,14 +35,20 @@ type attempt struct {
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	if s.inDoubt != nil {
-		if err := s.try(ctx, mode, *s.inDoubt); err != nil {
+	s.mu.Lock()
+	inDoubt := s.inDoubt
+	s.mu.Unlock()
+	if inDoubt != nil {
+		if err := s.try(ctx, mode, *inDoubt); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	n := len(s.steps)
 	s.frozen = n
+	// From here on another goroutine's Login is too late, and must be told so: the
+	// header takes the cookie of this commit, and there is no further one (R7).
+	s.begun = s.begun || mode == commitResponse
 	s.mu.Unlock()
 	if n == 0 {
 		return nil
@@ -64,10 +70,10 @@ func (s *Session) commitHijack(ctx context.Context) error {
 
 func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
 	s.mu.Lock()
-	c := &committer{
+	c := committer{
 		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
 		plan: s.steps[:a.n], base: s.base, standing: s.standing,
-		cookie: !s.begun && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
+		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
 	}
 	s.mu.Unlock()
 	if c.base.exists() {
@@ -517,7 +523,8 @@ func (c *committer) settle(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && !refused(err) {
-		s.inDoubt = &c.attempt
+		inDoubt := c.attempt // a copy, so that c itself need not be on the heap
+		s.inDoubt = &inDoubt
 		if c.deleted != uuid.Nil {
 			s.base, s.standing = content{}, anonymous
 			s.setCookie(c)

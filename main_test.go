@@ -1,16 +1,20 @@
 package session_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // TestMain fails a run that leaves a goroutine behind.
 func TestMain(m *testing.M) {
+	redis.SetLogger(silent{}) // go-redis reports each connection that a test refuses it
 	code := m.Run()
 	if code == 0 {
 		if left := leaked(); left != "" {
@@ -20,6 +24,10 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // leaked waits a while for goroutines that are on their way out.
 func leaked() string {

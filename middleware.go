@@ -153,7 +153,7 @@ func setBytes(n *int) error {
 // sessions. A manager that is met twice on the way works once.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m.skip != nil && m.skip(r) || m.sessionIn(r.Context()) != nil {
+		if m.skip != nil && m.skip(r) || m.wrapsAlready(r.Context()) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -164,6 +164,24 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 		}
 		x.serve(next)
 	})
+}
+
+// wrapsAlready reports whether the request is on its second way through m (R13).
+// It panics if a manager around this one writes a cookie of the same name: that
+// one would strip ours as not its own, and every visitor would lose the inner
+// session with each answer.
+func (m *Manager) wrapsAlready(ctx context.Context) bool {
+	outer, nested := ctx.Value(contextKey{}).(*Session)
+	if !nested {
+		return false
+	}
+	if m.sessionIn(ctx) != nil {
+		return true
+	}
+	if outer.x.m.cookie.name == m.cookie.name {
+		panic(fmt.Sprintf("session: one Manager wraps another and both write the cookie %q: give each a Cookie.Name of its own", m.cookie.name))
+	}
+	return false
 }
 
 // FromContext returns this manager's session, never another one's. It panics if

@@ -249,7 +249,10 @@ func (d *draft) encode() []byte {
 	const times, lengths = 4 * 6, 4 // today's milliseconds take six bytes
 	size := recordTimesAt + times + lengths + len(d.user) + d.outcome.maxValues(d.base)
 	if d.base != nil {
-		size += len(d.base.superseded()) + len(d.base.recent()) + hashSize + 8 + 2*6
+		size += len(d.base.superseded()) + len(d.base.recent()) + 8 + 6
+		if !bytes.Equal(d.base.hash(), d.hash[:]) {
+			size += hashSize + 6
+		}
 	}
 	b := make([]byte, 0, size)
 	b = append(b, recordFormat)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -28,21 +29,30 @@ type response struct {
 	phase phase
 
 	before http.Header // what the header held when the manager was entered (R6)
+	after  http.Header // what a handler still sets once failed
 	vary   [1]string   // the header's own, so that no two responses share a slice
 	cache  [1]string
 	cookie [1]string
 }
 
-// Header is the server's header map.
-func (w *response) Header() http.Header { return w.rw.Header() }
+// Header is the server's header map. Once the save has failed it is one that
+// nobody reads: behind a writer that buffers, the error handler's answer could
+// otherwise still take on what the handler sets for its page (R6).
+func (w *response) Header() http.Header {
+	if w.phase == failed {
+		return w.after
+	}
+	return w.rw.Header()
+}
 
 // Unwrap is for http.ResponseController.
 func (w *response) Unwrap() http.ResponseWriter { return w.rw }
 
 // WriteHeader saves the session, unless status is informational. 101 ends the
-// header like a final status does.
+// header like a final status does. A status below 100 is left to the server's
+// writer, which panics, before anything is saved (R10).
 func (w *response) WriteHeader(status int) {
-	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+	if status < 200 && status != http.StatusSwitchingProtocols {
 		if w.phase != failed {
 			w.stripCookie() // a proxy's backend may send one early (R13)
 			w.rw.WriteHeader(status)
@@ -95,11 +105,17 @@ func (w *response) FlushError() error {
 
 // Hijack saves and hands over the connection. It cannot carry a cookie: with a
 // change pending that needs one it returns an error and stores nothing (R5).
-// WriteHeader(101) before it can.
+// WriteHeader(101) before it can. Where there is nothing to hijack, as in HTTP/2,
+// it leaves the session alone, for the page that the handler sends instead.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.phase == open {
+	switch {
+	case w.phase == failed: // a 101 whose save failed was answered already (R6)
+		return nil, nil, context.Cause(w.x)
+	case !hijackable(w.rw):
+		return nil, nil, http.ErrNotSupported
+	case w.phase == open:
 		if err := w.x.session.commitHijack(w.x.parent()); err != nil {
-			return nil, nil, fmt.Errorf("session: Hijack: %w", err)
+			return nil, nil, fmt.Errorf("session: Hijack cannot go ahead: %w", err)
 		}
 	}
 	conn, rw, err := http.NewResponseController(w.rw).Hijack()
@@ -107,6 +123,20 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		w.markBegun()
 	}
 	return conn, rw, err
+}
+
+// hijackable looks where http.ResponseController would.
+func hijackable(rw http.ResponseWriter) bool {
+	for {
+		switch t := rw.(type) {
+		case http.Hijacker:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			rw = t.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 // Push is HTTP/2 server push, where the server's writer has it.
@@ -146,7 +176,7 @@ func (w *response) seal() {
 	w.stripCookie()
 	if line != nil {
 		if lines := h["Set-Cookie"]; len(lines) > 0 {
-			h["Set-Cookie"] = append(lines, *line)
+			h["Set-Cookie"] = append(slices.Clip(lines), *line) // the slice may be shared between requests
 		} else {
 			w.cookie[0] = *line
 			h["Set-Cookie"] = w.cookie[:]
@@ -159,7 +189,7 @@ func (w *response) seal() {
 	}
 	if !variesByCookie(h["Vary"]) {
 		if lines := h["Vary"]; len(lines) > 0 {
-			h["Vary"] = append(lines, "Cookie")
+			h["Vary"] = append(slices.Clip(lines), "Cookie")
 		} else {
 			w.vary[0] = "Cookie"
 			h["Vary"] = w.vary[:]
@@ -223,7 +253,7 @@ func variesByCookie(lines []string) bool {
 // fail answers for the handler, whose page must not look as if the save had
 // worked (R6).
 func (w *response) fail(err error) {
-	w.phase = failed
+	w.phase, w.after = failed, make(http.Header)
 	w.markFailed()
 	h := w.rw.Header()
 	clear(h)

@@ -400,7 +400,7 @@ func (s *Session) refuse(what string) bool {
 // change finds or makes the place for a change of name. It returns nil when the
 // session takes no changes any more.
 func (s *Session) change(name string) *change {
-	if s.refuse("a change of " + name) {
+	if s.refuse("a change of a value") {
 		return nil
 	}
 	if len(s.steps) == s.frozen {

@@ -23,7 +23,7 @@ var (
 // TestR1AnonymousVisitorsPayNothing reads everything there is to read.
 func TestR1AnonymousVisitorsPayNothing(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
-	v := &visitor{t: t, manager: newManager(t, session.Config{Store: spy})}
+	v := &guest{t: t, manager: newManager(t, session.Config{Store: spy})}
 	w := v.visit(func(s *session.Session) {
 		if s.ID() != uuid.Nil || !s.IsNew() || s.User() != "" || !s.Created().IsZero() || !s.Expires().IsZero() || !s.AuthenticatedAt().IsZero() {
 			t.Error("an anonymous session has properties")
@@ -47,7 +47,7 @@ func TestR1AnonymousVisitorsPayNothing(t *testing.T) {
 // TestR1SetThenDeleteCreatesNothing is R16's shortest sequence.
 func TestR1SetThenDeleteCreatesNothing(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
-	v := &visitor{t: t, manager: newManager(t, session.Config{Store: spy})}
+	v := &guest{t: t, manager: newManager(t, session.Config{Store: spy})}
 	w := v.visit(func(s *session.Session) {
 		nameKey.Set(s, "x")
 		if s.ID() == uuid.Nil {
@@ -63,7 +63,7 @@ func TestR1SetThenDeleteCreatesNothing(t *testing.T) {
 // TestR2NothingIsAdopted presents well-formed tokens that nobody issued.
 func TestR2NothingIsAdopted(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
-	v := &visitor{t: t, manager: newManager(t, session.Config{Store: spy})}
+	v := &guest{t: t, manager: newManager(t, session.Config{Store: spy})}
 	foreign := "__Host-sid=" + strings.Repeat("Abc0", 16)
 	v.cookie = foreign
 	if w := v.visit(func(s *session.Session) { s.User() }); len(w.Result().Cookies()) != 0 {
@@ -93,7 +93,7 @@ func TestR3TwoLiveTokensAreAnonymous(t *testing.T) {
 		defer lock.Unlock()
 		events = append(events, e.Kind)
 	}})
-	alice, mallory := &visitor{t: t, manager: m}, &visitor{t: t, manager: m}
+	alice, mallory := &guest{t: t, manager: m}, &guest{t: t, manager: m}
 	alice.visit(func(s *session.Session) { s.Login("alice") })
 	mallory.visit(func(s *session.Session) { s.Login("mallory") })
 	dead := "__Host-sid=" + strings.Repeat("Abc0", 16)
@@ -103,7 +103,7 @@ func TestR3TwoLiveTokensAreAnonymous(t *testing.T) {
 		{dead + "; " + alice.cookie, "alice"},
 		{alice.cookie + "; __Host-sid=junk; " + dead, "alice"},
 	} {
-		v := &visitor{t: t, manager: m, cookie: c.cookie}
+		v := &guest{t: t, manager: m, cookie: c.cookie}
 		v.visit(func(s *session.Session) {
 			if s.User() != c.user {
 				t.Errorf("user %q, want %q", s.User(), c.user)
@@ -131,7 +131,7 @@ func TestR8UnencodableValuesFailTheSave(t *testing.T) {
 	for name, f := range set {
 		t.Run(name, func(t *testing.T) {
 			store := new(session.MemoryStore)
-			v := &visitor{t: t, manager: newManager(t, session.Config{Store: store})}
+			v := &guest{t: t, manager: newManager(t, session.Config{Store: store})}
 			w := v.request(func(w http.ResponseWriter, r *http.Request) {
 				f(session.FromContext(r.Context()))
 				w.Write([]byte("the page"))
@@ -142,7 +142,7 @@ func TestR8UnencodableValuesFailTheSave(t *testing.T) {
 		})
 	}
 	fine := []string{"\ufffd", `\ufffd`, `\\ufffd`, "<&>", "\u2028", "a\"b\\c", "日本", ""}
-	v := &visitor{t: t, manager: newManager(t, session.Config{})}
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
 	for _, want := range fine {
 		v.visit(func(s *session.Session) { nameKey.Set(s, want); cartKey.Set(s, []string{want}) })
 		v.visit(func(s *session.Session) {
@@ -155,7 +155,7 @@ func TestR8UnencodableValuesFailTheSave(t *testing.T) {
 
 // TestR8OldValueStays: a refused save leaves what was there.
 func TestR8OldValueStays(t *testing.T) {
-	v := &visitor{t: t, manager: newManager(t, session.Config{})}
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
 	v.visit(func(s *session.Session) { nameKey.Set(s, "old") })
 	v.visit(func(s *session.Session) { nameKey.Set(s, strings.Repeat("x", 1<<20)) })
 	v.visit(func(s *session.Session) {
@@ -168,7 +168,7 @@ func TestR8OldValueStays(t *testing.T) {
 // TestR9ValueOfAnotherTypeIsCarriedThrough is a rolling deploy and its rollback.
 func TestR9ValueOfAnotherTypeIsCarriedThrough(t *testing.T) {
 	var refused []session.Event
-	v := &visitor{t: t, manager: newManager(t, session.Config{OnEvent: func(_ context.Context, e session.Event) {
+	v := &guest{t: t, manager: newManager(t, session.Config{OnEvent: func(_ context.Context, e session.Event) {
 		if e.Kind == session.EventValueRefused {
 			refused = append(refused, e)
 		}
@@ -194,7 +194,7 @@ func TestR9ValueOfAnotherTypeIsCarriedThrough(t *testing.T) {
 // TestR16SameBytesAreNoSave: the spy sees loads only.
 func TestR16SameBytesAreNoSave(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
-	v := &visitor{t: t, manager: newManager(t, session.Config{Store: spy})}
+	v := &guest{t: t, manager: newManager(t, session.Config{Store: spy})}
 	v.visit(func(s *session.Session) { nameKey.Set(s, "x"); cartKey.Set(s, []string{"tea"}) })
 	spy.saves = 0
 	w := v.visit(func(s *session.Session) {
@@ -211,7 +211,7 @@ func TestR16SameBytesAreNoSave(t *testing.T) {
 // TestR16SaveThenLogin: one record, the second secret, one Set-Cookie.
 func TestR16SaveThenLogin(t *testing.T) {
 	store := new(session.MemoryStore)
-	v := &visitor{t: t, manager: newManager(t, session.Config{Store: store})}
+	v := &guest{t: t, manager: newManager(t, session.Config{Store: store})}
 	w := v.visit(func(s *session.Session) {
 		nameKey.Set(s, "x")
 		if err := s.Save(t.Context()); err != nil {
@@ -238,7 +238,7 @@ func TestR16SaveThenLogin(t *testing.T) {
 // TestR14ASessionKeptAfterItsRequestRefusesWrites includes its keys and a late goroutine.
 func TestR14ASessionKeptAfterItsRequestRefusesWrites(t *testing.T) {
 	store := new(session.MemoryStore)
-	v := &visitor{t: t, manager: newManager(t, session.Config{Store: store})}
+	v := &guest{t: t, manager: newManager(t, session.Config{Store: store})}
 	var kept *session.Session
 	v.visit(func(s *session.Session) { kept = s; nameKey.Set(s, "x") })
 	nameKey.Set(kept, "late")
@@ -275,7 +275,7 @@ func TestUsingTheSessionInsideUpdatePanics(t *testing.T) {
 	}
 	for name, use := range uses {
 		t.Run(name, func(t *testing.T) {
-			v := &visitor{t: t, manager: newManager(t, session.Config{})}
+			v := &guest{t: t, manager: newManager(t, session.Config{})}
 			v.visit(func(s *session.Session) {
 				func() {
 					defer func() {
@@ -299,7 +299,7 @@ func TestUsingTheSessionInsideUpdatePanics(t *testing.T) {
 
 // TestOtherGoroutinesWaitForAnUpdate: they are not inside it, so they do not panic.
 func TestOtherGoroutinesWaitForAnUpdate(t *testing.T) {
-	v := &visitor{t: t, manager: newManager(t, session.Config{})}
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
 	v.visit(func(s *session.Session) {
 		started := make(chan struct{})
 		var wg sync.WaitGroup
@@ -325,7 +325,7 @@ func TestFromContextPanicsWithTheFix(t *testing.T) {
 	if text := panics(func() { session.FromContext(t.Context()) }); !strings.Contains(text, "Manager.Handler") {
 		t.Errorf("%q", text)
 	}
-	v := &visitor{t: t, manager: m}
+	v := &guest{t: t, manager: m}
 	v.request(func(_ http.ResponseWriter, r *http.Request) {
 		if text := panics(func() { other.FromContext(r.Context()) }); !strings.Contains(text, "this Manager") {
 			t.Errorf("%q", text)
@@ -336,7 +336,7 @@ func TestFromContextPanicsWithTheFix(t *testing.T) {
 func TestSkip(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
 	m := newManager(t, session.Config{Store: spy, Skip: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/static/") }})
-	v := &visitor{t: t, manager: m}
+	v := &guest{t: t, manager: m}
 	v.visit(func(s *session.Session) { nameKey.Set(s, "x") })
 	calls := spy.calls()
 	r := httptest.NewRequest("GET", "/static/a.css", nil)
@@ -352,7 +352,7 @@ func TestSkip(t *testing.T) {
 func TestRevoke(t *testing.T) {
 	eachStore(t, func(t *testing.T, store session.Store) {
 		m := newManager(t, session.Config{Store: store})
-		alice, bob, anon := &visitor{t: t, manager: m}, &visitor{t: t, manager: m}, &visitor{t: t, manager: m}
+		alice, bob, anon := &guest{t: t, manager: m}, &guest{t: t, manager: m}, &guest{t: t, manager: m}
 		var a, b, n uuid.UUID
 		alice.visit(func(s *session.Session) { s.Login("alice"); a = s.ID() })
 		bob.visit(func(s *session.Session) { s.Login("bob"); b = s.ID() })
@@ -370,7 +370,7 @@ func TestRevoke(t *testing.T) {
 			t.Error(err)
 		}
 		for who, c := range map[string]struct {
-			v    *visitor
+			v    *guest
 			user string
 		}{"alice": {alice, ""}, "bob": {bob, "bob"}, "anonymous": {anon, ""}} {
 			c.v.visit(func(s *session.Session) {

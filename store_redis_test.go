@@ -558,7 +558,9 @@ func TestNewRedisStoreRefuses(t *testing.T) {
 		}
 	}
 	// A wrapper that shows the options of what it wraps is as good as that.
-	_, err := session.NewRedisStore(struct{ *redis.Client }{redis.NewClient(&redis.Options{ContextTimeoutEnabled: true})}, session.RedisConfig{})
+	wrapped := redis.NewClient(&redis.Options{ContextTimeoutEnabled: true})
+	defer wrapped.Close()
+	_, err := session.NewRedisStore(struct{ *redis.Client }{wrapped}, session.RedisConfig{})
 	require.NoError(t, err)
 }
 

@@ -30,19 +30,19 @@ func newManager(t testing.TB, cfg session.Config) *session.Manager {
 	return m
 }
 
-// A visitor is a browser that keeps one cookie, without a network.
-type visitor struct {
+// A guest is a browser that keeps one cookie, without a network.
+type guest struct {
 	t       testing.TB
 	manager *session.Manager
 	cookie  string // name=value
 }
 
 // visit sends one request through the manager and keeps the cookie that comes back.
-func (v *visitor) visit(handle func(s *session.Session)) *httptest.ResponseRecorder {
+func (v *guest) visit(handle func(s *session.Session)) *httptest.ResponseRecorder {
 	return v.request(func(_ http.ResponseWriter, r *http.Request) { handle(v.manager.FromContext(r.Context())) })
 }
 
-func (v *visitor) request(handle http.HandlerFunc) *httptest.ResponseRecorder {
+func (v *guest) request(handle http.HandlerFunc) *httptest.ResponseRecorder {
 	v.t.Helper()
 	r := httptest.NewRequest("POST", "/", nil)
 	if v.cookie != "" {
