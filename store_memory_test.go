@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -496,4 +497,48 @@ func BenchmarkMemoryStore(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkMemoryStoreSweep reports the longest time that the sweep holds a
+// shard's lock while half of n records expire, and the time it takes in all.
+func BenchmarkMemoryStoreSweep(b *testing.B) {
+	const n = 1_000_000
+	for b.Loop() {
+		s, ctx := new(MemoryStore), context.Background()
+		for i := range n {
+			ttl := time.Hour
+			if i%2 == 0 {
+				ttl = time.Minute
+			}
+			if _, err := s.Save(ctx, uuid.New(), 0, Record{Version: 1, Data: make([]byte, 400)}, ttl); err != nil {
+				b.Fatal(err)
+			}
+		}
+		runtime.GC()
+		holds := sweepHolds(s, time.Now().Add(2*time.Minute).UnixNano())
+		if s.Len() != n/2 {
+			b.Fatalf("%d of %d records left", s.Len(), n)
+		}
+		var sum time.Duration
+		for _, d := range holds {
+			sum += d
+		}
+		slices.Sort(holds)
+		b.ReportMetric(float64(sum.Milliseconds()), "sweep-ms")
+		b.ReportMetric(float64(holds[len(holds)*999/1000].Microseconds()), "p99.9-hold-us")
+		b.ReportMetric(float64(holds[len(holds)-1].Microseconds()), "longest-hold-us")
+	}
+}
+
+// sweepHolds is MemoryStore.collect with a clock.
+func sweepHolds(s *MemoryStore, now int64) (holds []time.Duration) {
+	for again := true; again; {
+		again = false
+		for i := range s.shards {
+			start := time.Now()
+			again = s.shards[i].collect(now) || again
+			holds = append(holds, time.Since(start))
+		}
+	}
+	return holds
 }

@@ -13,7 +13,7 @@ import (
 var signingKey = []byte("0123456789abcdef0123456789abcdef")
 
 func openGorillaMemory(Env) (*App, error) {
-	return &App{HTTP: gorillaRoutes(newMemStore()), Close: func() {}}, nil
+	return OpenGorilla(newMemStore(), func() {}), nil
 }
 
 func openGorillaRedis(env Env) (*App, error) {
@@ -21,7 +21,12 @@ func openGorillaRedis(env Env) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &App{HTTP: gorillaRoutes(store), Close: func() { _ = store.Close() }}, nil
+	return OpenGorilla(store, func() { _ = store.Close() }), nil
+}
+
+// OpenGorilla returns the application of gorilla/sessions on a store that is there.
+func OpenGorilla(store sessions.Store, closeStore func()) *App {
+	return &App{HTTP: gorillaRoutes(store), Close: closeStore}
 }
 
 func newMemStore() *memstore.MemStore {

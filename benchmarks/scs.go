@@ -14,18 +14,19 @@ import (
 func openSCSMemory(idle time.Duration) func(Env) (*App, error) {
 	return func(Env) (*App, error) {
 		store := memstore.New()
-		return openSCS(store, idle, store.StopCleanup), nil
+		return OpenSCS(store, idle, lifetime, store.StopCleanup), nil
 	}
 }
 
 func openSCSRedis(idle time.Duration) func(Env) (*App, error) {
 	return func(env Env) (*App, error) {
 		client := newRedisClient(env)
-		return openSCS(goredisstore.New(client), idle, func() { _ = client.Close() }), nil
+		return OpenSCS(goredisstore.New(client), idle, lifetime, func() { _ = client.Close() }), nil
 	}
 }
 
-func openSCS(store scs.Store, idle time.Duration, closeStore func()) *App {
+// OpenSCS returns the application of scs on a store that is there.
+func OpenSCS(store scs.Store, idle, lifetime time.Duration, closeStore func()) *App {
 	sm := scs.New()
 	sm.Store = store
 	sm.IdleTimeout = idle

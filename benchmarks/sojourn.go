@@ -16,7 +16,9 @@ var (
 	keySeen   = session.NewKey[time.Time]("seen")
 )
 
-func openSojournMemory(Env) (*App, error) { return openSojourn(new(session.MemoryStore), func() {}) }
+func openSojournMemory(Env) (*App, error) {
+	return OpenSojourn(new(session.MemoryStore), idleTimeout, func() {})
+}
 
 func openSojournRedis(env Env) (*App, error) {
 	client := newRedisClient(env)
@@ -24,7 +26,7 @@ func openSojournRedis(env Env) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openSojourn(store, func() { _ = client.Close() })
+	return OpenSojourn(store, idleTimeout, func() { _ = client.Close() })
 }
 
 // newRedisClient is the client of everything that uses go-redis, the floors
@@ -33,8 +35,9 @@ func newRedisClient(env Env) *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: env.Redis, ContextTimeoutEnabled: true})
 }
 
-func openSojourn(store session.Store, closeStore func()) (*App, error) {
-	m, err := session.New(session.Config{Store: store, Name: "bench"})
+// OpenSojourn returns our application on a store that is there.
+func OpenSojourn(store session.Store, idle time.Duration, closeStore func()) (*App, error) {
+	m, err := session.New(session.Config{Store: store, Name: "bench", IdleTimeout: idle})
 	if err != nil {
 		return nil, err
 	}
