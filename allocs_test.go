@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector makes compilers keep on the heap what would be on the stack.
+
 package session_test
 
 import (

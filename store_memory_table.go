@@ -178,7 +178,7 @@ func (t *memoryTable) giveBack(steps int) (left int) {
 		*t = memoryTable{}
 		return steps - 1
 	}
-	for ; steps > 0 && len(t.chunks) > n/memoryChunk+1; steps-- {
+	for ; steps > 0 && len(t.chunks) > (n+memoryChunk-1)/memoryChunk; steps-- {
 		last := len(t.chunks) - 1
 		t.chunks[last] = nil
 		t.chunks = t.chunks[:last]
@@ -187,19 +187,19 @@ func (t *memoryTable) giveBack(steps int) (left int) {
 	for ; steps > 0 && len(t.former.slots) > 0; steps-- {
 		t.move(memoryMoves)
 	}
-	if size := len(t.byID.slots); steps > 0 && size > 64 && 16*n < size {
-		t.resize(size / 4)
+	if size := len(t.byID.slots); steps > 0 && size > 64 && 4*n < size {
+		t.resize(size / 2)
 		return 0 // not done: the moves come with the next call
 	}
 	return steps
 }
 
-// fitted copies a slice that is less than a quarter full.
+// fitted copies a slice that is less than half full.
 func fitted[T any](s []T) []T {
-	if cap(s) <= 64 || 4*len(s) >= cap(s) {
+	if cap(s) <= 64 || 2*len(s) >= cap(s) {
 		return s
 	}
-	return append(make([]T, 0, 2*len(s)), s...)
+	return append(make([]T, 0, len(s)+len(s)/4), s...)
 }
 
 // What follows is the heap of container/heap, without an interface between it
@@ -265,7 +265,7 @@ const memoryGone = math.MaxUint32
 
 // memoryMoves is how many slots of a former index go with each add. Sixteen are
 // done before the new index can be full: it has twice the slots of one that was
-// three quarters full, or a quarter of one that was a sixteenth full.
+// three quarters full, or half of one that was a quarter full.
 const memoryMoves = 16
 
 var memorySeed = maphash.MakeSeed()

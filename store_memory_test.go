@@ -318,7 +318,7 @@ func TestMemoryStoreE6GivesBackAPeakStepByStep(t *testing.T) {
 		}
 	}
 	mt := &sh.table
-	if len(mt.chunks) > 200/memoryChunk+1 || cap(mt.byEnd) > 800 || len(mt.byID.slots) > 16*200 || mt.former.slots != nil {
+	if len(mt.chunks) > 200/memoryChunk+1 || cap(mt.byEnd) > 400 || len(mt.byID.slots) > 4*200 || mt.former.slots != nil {
 		t.Errorf("for 200 entries: %d chunks, room for %d ends, %d slots", len(mt.chunks), cap(mt.byEnd), len(mt.byID.slots))
 	}
 }

@@ -7,9 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
-	"runtime/metrics"
 	"slices"
 	"time"
+
+	"github.com/sojourn-go/session/benchmarks"
 )
 
 // A Store is one store under test, filled through its own library by a request
@@ -147,11 +148,7 @@ func live() heap {
 
 // gcCost is the CPU time of one forced collection of the store as it is.
 func gcCost() time.Duration {
-	s := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
+	was := benchmarks.CPUTime()
 	runtime.GC()
-	metrics.Read(s)
-	was := s[0].Value.Float64()
-	runtime.GC()
-	metrics.Read(s)
-	return time.Duration((s[0].Value.Float64() - was) * float64(time.Second))
+	return benchmarks.CPUTime() - was
 }
