@@ -187,7 +187,7 @@ func (t *memoryTable) giveBack(steps int) (left int) {
 	for ; steps > 0 && len(t.former.slots) > 0; steps-- {
 		t.move(memoryMoves)
 	}
-	if size := len(t.byID.slots); steps > 0 && size > 64 && 4*n < size {
+	if size := len(t.byID.slots); steps > 0 && size > 64 && 10*n < 3*size {
 		t.resize(size / 2)
 		return 0 // not done: the moves come with the next call
 	}
@@ -265,7 +265,7 @@ const memoryGone = math.MaxUint32
 
 // memoryMoves is how many slots of a former index go with each add. Sixteen are
 // done before the new index can be full: it has twice the slots of one that was
-// three quarters full, or half of one that was a quarter full.
+// three quarters full, or half of one that was three tenths full.
 const memoryMoves = 16
 
 var memorySeed = maphash.MakeSeed()

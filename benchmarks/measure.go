@@ -196,3 +196,26 @@ func measureMix(app *App, budget time.Duration) Sample {
 	n := calibrate(budget, run) / workers * workers
 	return timed(n, func() { run(n) })
 }
+
+// Requests prepares n requests of op and returns the function that sends the
+// next of them.
+func (a *App) Requests(op Op, n int) (next func()) {
+	cookies := []string{""}
+	switch op {
+	case OpAnonymous:
+	case OpLogin:
+		cookies = a.begin(n, Visit)
+	case OpRenew, OpLogout:
+		cookies = a.LogIn(n)
+	default:
+		cookies = a.LogIn(min(n, Sessions))
+	}
+	c, path, i := a.NewClient(), paths[op], 0
+	return func() {
+		c.Do(path, cookies[i%len(cookies)])
+		i++
+	}
+}
+
+// PathOf is the path that op asks for.
+func PathOf(op Op) string { return paths[op] }

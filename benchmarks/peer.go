@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,16 @@ var Peers = []Peer{
 	{Lib: "gin", Store: "redis", Open: openGinRedis, Floor: "floor-gin", KeepsToken: true, NeverLooks: true, NoIdle: true},
 	{Lib: "echo", Store: "redis", Open: openEchoRedis, Floor: "floor-echo", NeverLooks: true, NoIdle: true},
 	{Lib: "fiber", Store: "redis", Open: openFiberRedis, Floor: "floor-fiber", StoresAnonymous: true},
+}
+
+// Find returns a peer or a floor.
+func Find(lib, store string) Peer {
+	for _, p := range append(slices.Clone(Peers), Floors...) {
+		if p.Lib == lib && p.Store == store {
+			return p
+		}
+	}
+	panic("benchmarks: no " + lib + " on " + store)
 }
 
 const (
