@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,10 +28,16 @@ type attempt struct {
 	id      uuid.UUID // of the record that it creates, if it does
 	hash    [hashSize]byte
 	line    *string // the Set-Cookie line of the secret that it mints, if it does
+
+	sent    bool      // under this version
+	earlier []attempt // sends of the record that it creates, each with a secret of its own
 }
 
 // commit saves what this request did so far. One runs at a time.
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
+	if s.unchanged(mode) {
+		return nil
+	}
 	s.committing.Lock()
 	defer s.committing.Unlock()
 	s.mu.Lock()
@@ -54,6 +59,18 @@ func (s *Session) commit(ctx context.Context, mode commitMode) error {
 		return nil
 	}
 	return s.try(ctx, mode, attempt{n: n})
+}
+
+// unchanged reports, for the most common of requests at the least cost, that
+// there is nothing to commit.
+func (s *Session) unchanged(mode commitMode) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.steps) > 0 || s.inDoubt != nil {
+		return false
+	}
+	s.begun = s.begun || mode == commitResponse
+	return true
 }
 
 // commitHijack saves before a connection is handed over, which is the end of
@@ -103,15 +120,16 @@ type committer struct {
 	presented [hashSize]byte
 	newest    bool // base came from the store during this commit
 
-	known    bool // base is what the store holds now, none if the record is gone
-	deleted  uuid.UUID
-	clear    bool
-	wrote    bool
-	outcome  outcome // of what was written
-	left     time.Duration
-	at       time.Time
-	merged   bool
-	timedOut bool
+	known   bool // base is what the store holds now, none if the record is gone
+	deleted uuid.UUID
+	owner   string // of the record that was deleted
+	clear   bool   // the cookie that the request presented
+	wrote   bool
+	outcome outcome // of what was written
+	left    time.Duration
+	at      time.Time
+	merged  bool
+	gaveUp  error // on the store, which spares those in the queue the same
 }
 
 // inTurn runs the commit when those of the same session before it have ended.
@@ -136,8 +154,8 @@ func (c *committer) inTurn() error {
 // handoff is what the next commit of id may take for granted.
 func (c *committer) handoff(id uuid.UUID) handoff {
 	switch {
-	case c.timedOut:
-		return handoff{err: &Error{Op: "save", Err: context.DeadlineExceeded}}
+	case c.gaveUp != nil:
+		return handoff{err: c.gaveUp}
 	case c.known && c.base.exists() && c.base.id() == id:
 		return handoff{known: true, base: c.base}
 	case c.known:
@@ -249,6 +267,10 @@ func (c *committer) mayMint(o *outcome) error {
 
 // save sends one write. It is done when the store has it; otherwise the plan is
 // to be folded again over what the store holds.
+//
+// A creation is sent again with another secret. Its condition is that there be
+// no record, so a copy that was stalled on its way could take effect after a
+// logout: what it then makes must be nothing that a cookie opens (C1).
 func (c *committer) save(o *outcome) (done bool, err error) {
 	next, ttl, err := c.build(o)
 	if err != nil {
@@ -256,6 +278,14 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 	}
 	id, prev := c.target(o)
 	for failures := 0; ; {
+		if o.fresh && c.sent {
+			c.earlier = append(c.earlier, c.attempt)
+			c.version, c.line = 0, nil
+			if next, ttl, err = c.build(o); err != nil {
+				return false, err
+			}
+		}
+		c.sent = true
 		ctx, release := c.sendContext(failures)
 		c.known = false
 		conflicting, err := c.m.store.Save(ctx, id, prev, next, ttl)
@@ -308,7 +338,7 @@ func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool
 		c.m.event(c.request, Event{Kind: EventRecordRefused, ID: id, Err: err})
 		c.standing = ended
 		return false, nil
-	case there.committed(c.version):
+	case c.made(&there):
 		c.landed(o, there, stored.TTL)
 		return true, nil
 	case o.fresh:
@@ -316,6 +346,17 @@ func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool
 	}
 	c.rebase(there)
 	return false, nil
+}
+
+// made reports whether a record is what one of the attempt's sends left, and
+// settles on that one's secret.
+func (c *committer) made(there *content) bool {
+	for _, e := range c.earlier {
+		if there.committed(e.version) {
+			c.version, c.hash, c.line = e.version, e.hash, e.line
+		}
+	}
+	return there.committed(c.version)
 }
 
 // rebase puts the plan on another record, if the presented secret still opens
@@ -436,8 +477,8 @@ func (c *committer) drop(o *outcome) error {
 		}
 		release()
 		if err == nil || errors.Is(err, ErrNotFound) {
+			c.deleted, c.owner, c.clear = id, c.base.user, c.s.returning && c.cookie
 			c.base, c.standing, c.known = content{}, anonymous, true
-			c.deleted, c.clear = id, c.s.returning && c.cookie
 			return nil
 		}
 		failures++
@@ -462,53 +503,6 @@ func (c *committer) giveWay(ctx context.Context, id uuid.UUID) (bool, error) {
 	}
 	c.standing = ended
 	return true, nil
-}
-
-// sendContext bounds one call to the store. An answer that never comes must
-// leave time to send again: each call may take half of what is left (C5).
-func (c *committer) sendContext(failures int) (ctx context.Context, release func()) {
-	deadline := c.deadline
-	if failures < 3 {
-		now := time.Now()
-		deadline = now.Add(c.deadline.Sub(now) / 2)
-	}
-	return c.m.storeContext(c.request, deadline)
-}
-
-const maxSends = 5
-
-// again reports whether a call that failed is to be sent once more: at once,
-// then after growing pauses, as long as the commit has time.
-func (c *committer) again(failures int) bool {
-	if failures >= maxSends || !time.Now().Before(c.deadline) {
-		return false
-	}
-	if failures == 1 {
-		return true
-	}
-	return c.sleep(10 * time.Millisecond << (2 * (failures - 2))) // 10, 40, 160 ms
-}
-
-// breathe lets the others of a crowd go first: writers in many processes that
-// meet in one record would otherwise refuse each other in step.
-func (c *committer) breathe(round int) bool {
-	if round < 3 {
-		return time.Now().Before(c.deadline)
-	}
-	return c.sleep(rand.N(time.Millisecond << min(round, 5)))
-}
-
-func (c *committer) sleep(d time.Duration) bool {
-	if !time.Now().Add(d).Before(c.deadline) {
-		return false
-	}
-	time.Sleep(d)
-	return true
-}
-
-func (c *committer) failed(op string, err error) error {
-	c.timedOut = errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(c.deadline)
-	return &Error{Op: op, Err: err}
 }
 
 // refused reports whether err settles that nothing was stored, and nothing will be.
@@ -578,7 +572,7 @@ func (s *Session) setCookie(c *committer) {
 func (c *committer) report(err error) {
 	m := c.m
 	if c.deleted != uuid.Nil {
-		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted})
+		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted, User: c.owner})
 	}
 	if err != nil && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
 		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.eventID(), Err: err})

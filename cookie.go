@@ -156,11 +156,7 @@ const (
 // Request.CookiesNamed would list, without building the other cookies; a test
 // holds the two together.
 func (h *cookieHeader) find(lines []string, found []token) []token {
-	count := len(lines)
-	for _, line := range lines {
-		count += strings.Count(line, ";")
-	}
-	if count > maxCookies {
+	if tooMany(lines) {
 		return found
 	}
 	for _, line := range lines {
@@ -178,6 +174,22 @@ func (h *cookieHeader) find(lines []string, found []token) []token {
 		}
 	}
 	return found
+}
+
+// tooMany counts as net/http does, unless the lines are too short to hold as many.
+func tooMany(lines []string) bool {
+	size := len(lines)
+	for _, line := range lines {
+		size += len(line)
+	}
+	if size <= maxCookies {
+		return false
+	}
+	count := len(lines)
+	for _, line := range lines {
+		count += strings.Count(line, ";")
+	}
+	return count > maxCookies
 }
 
 func contains(found []token, t *token) bool {

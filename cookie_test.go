@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -181,8 +182,13 @@ func FuzzToken(f *testing.F) {
 	f.Add(strings.Repeat("-", tokenChars))
 	f.Add(strings.Repeat("=", tokenChars))
 	f.Fuzz(func(t *testing.T, s string) {
-		if tok, ok := parseToken(s); ok && tok.encode() != s {
+		tok, ok := parseToken(s)
+		if ok && tok.encode() != s {
 			t.Fatalf("%q is read as %q", s, tok.encode())
+		}
+		want, err := base64.RawURLEncoding.DecodeString(s)
+		if valid := err == nil && len(s) == tokenChars && len(want) == tokenSize; valid != ok {
+			t.Fatalf("%q: accepted %v, encoding/base64 says %v", s, ok, valid)
 		}
 	})
 }

@@ -66,12 +66,13 @@ func (c *storeContext) release() {
 	}
 }
 
-// storeContext bounds calls to the store; release is for when they are over. A
-// [MemoryStore] answers at once and knows no values: it needs none of this.
-func (m *Manager) storeContext(request context.Context, deadline time.Time) (ctx context.Context, release func()) {
+// storeContext bounds calls to the store, d from now; release is for when they
+// are over. A [MemoryStore] answers at once and knows no values: it needs none of
+// this.
+func (m *Manager) storeContext(request context.Context, now time.Time, d time.Duration) (ctx context.Context, release func()) {
 	if m.inMemory {
 		return context.Background(), func() {}
 	}
-	c := &storeContext{Context: request, deadline: deadline}
+	c := &storeContext{Context: request, deadline: now.Add(d)}
 	return c, c.release
 }

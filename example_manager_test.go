@@ -80,8 +80,7 @@ func ExampleManager_Revoke() {
 // be loaded or saved. What the handler writes afterwards goes nowhere.
 func ExampleConfig_errorHandler() {
 	note := session.NewKey[string]("note")
-	var sessions *session.Manager
-	sessions = must(session.New(session.Config{
+	sessions := must(session.New(session.Config{
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, session.ErrEnded) {
 				http.Error(w, "You logged out in another tab.", http.StatusConflict)
@@ -135,7 +134,7 @@ func ExampleConfig_onEvent() {
 	// event created of user "alice"
 	// event login of user "alice"
 	// /login 200
-	// event destroyed of user ""
+	// event destroyed of user "alice"
 	// /logout 200
 }
 

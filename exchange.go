@@ -83,7 +83,7 @@ func (x *exchange) load(lines []string) error {
 		return nil // R3
 	}
 	now := time.Now() // one reading of the clock, which is a tenth of a load in memory
-	ctx, release := x.m.storeContext(x.parent(), now.Add(x.m.timeout))
+	ctx, release := x.m.storeContext(x.parent(), now, x.m.timeout)
 	defer release()
 	opened := 0
 	for i := range candidates {
@@ -138,20 +138,17 @@ func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time)
 
 // judge says what a secret with this hash is good for.
 func (x *exchange) judge(base *content, hash *[hashSize]byte, now int64) standing {
-	e := Event{ID: base.id(), User: base.user}
 	switch {
 	case now >= x.m.endOf(base): // E3
-		e.Kind = EventExpired
+		x.m.event(x.parent(), Event{Kind: EventExpired, ID: base.id(), User: base.user})
+		return anonymous
 	case equalHash(base.hash(), hash):
 		return live
 	case base.wasSuperseded(hash, now): // C7
-		e.Kind = EventSuperseded
-		x.m.event(x.parent(), e)
+		x.m.event(x.parent(), Event{Kind: EventSuperseded, ID: base.id(), User: base.user})
 		return ended
-	default:
-		e = Event{Kind: EventUnknownToken} // whoever holds it need not be the session's visitor
 	}
-	x.m.event(x.parent(), e)
+	x.m.event(x.parent(), Event{Kind: EventUnknownToken}) // whoever holds it need not be the session's visitor
 	return anonymous
 }
 
@@ -199,9 +196,26 @@ func (x *exchange) finish() {
 // abandon drops what a panicking handler had not saved, except a logout (R10).
 // The panic is not recovered, so its value and stack stay as they are.
 func (x *exchange) abandon() {
-	s := &x.session
+	if destroys := x.session.abandon(); destroys && x.writer.phase != failed {
+		if err := x.session.commit(x.parent(), commitLate); err != nil {
+			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
+		}
+	}
+	if x.writer.phase == open {
+		// For whoever recovers and writes an error page with our header: it carries
+		// the cookie that a logout clears, or that Save made before the panic.
+		x.writer.seal()
+	}
+}
+
+// abandon drops all steps, and reports whether a Destroy was one of them, which
+// it leaves. It waits for the commit of another goroutine of the request, whose
+// steps they may be.
+func (s *Session) abandon() (destroys bool) {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	s.mu.Lock()
-	destroys := false
+	defer s.mu.Unlock()
 	for i := range s.steps {
 		destroys = destroys || s.steps[i].op == opDestroy
 	}
@@ -209,39 +223,35 @@ func (x *exchange) abandon() {
 	if destroys {
 		s.addStep(step{op: opDestroy})
 	}
-	s.mu.Unlock()
-	if !destroys || x.writer.phase == failed {
-		return
-	}
-	if err := s.commit(x.parent(), commitLate); err != nil {
-		x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
-	}
-	if x.writer.phase == open {
-		x.writer.seal() // for whoever recovers, and writes an error page with our header
-	}
+	return destroys
 }
 
 // close ends the session's use (R14).
 func (x *exchange) close() {
-	x.session.mu.Lock()
-	x.session.closed = true
-	x.session.mu.Unlock()
+	x.session.close()
 	if c := x.canceler.Load(); c != nil {
 		c.cancel(context.Canceled)
 	}
+}
+
+func (s *Session) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 }
 
 // touch extends the idle time of a session that was not saved, if that is due
 // (R4). It changes nothing but the end (E4), and a failure is no error page.
 func (s *Session) touch(ctx context.Context) {
 	s.mu.Lock()
-	base, left, loaded := s.base, s.left, s.loaded
-	due := s.standing == live && !s.saved && s.x.m.touchDue(left, timeOf(s.x.m.endOf(&base)).Sub(loaded))
-	s.mu.Unlock()
+	due := s.standing == live && !s.saved && s.x.m.touchDue(s.left, timeOf(s.x.m.endOf(&s.base)).Sub(s.loaded))
 	if !due {
+		s.mu.Unlock()
 		return
 	}
-	call, release := s.x.m.storeContext(ctx, time.Now().Add(s.x.m.timeout))
+	base, loaded := s.base, s.loaded
+	s.mu.Unlock()
+	call, release := s.x.m.storeContext(ctx, time.Now(), s.x.m.timeout)
 	defer release()
 	ttl, err := s.touchTTL(call, &base, loaded)
 	if err == nil && ttl >= time.Millisecond {

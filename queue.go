@@ -24,7 +24,7 @@ type queue struct {
 type handoff struct {
 	known bool    // base is the record that is there now, none if it is gone
 	base  content // shared and immutable
-	err   error   // the store did not answer in time: whoever waited that long need not wait again
+	err   error   // the store is away: whoever waited need not find that out in their turn
 }
 
 // enter waits for its turn with id. Unless the handoff holds an error, leave

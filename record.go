@@ -91,15 +91,24 @@ type reader struct {
 	bad  bool
 }
 
+// uvarint reads a number as encoding/binary writes it, in its one minimal spelling.
 func (in *reader) uvarint(limit uint64) uint64 {
-	v, n := binary.Uvarint(in.rest)
-	// A last byte of 0 is a longer spelling of the same number.
-	if in.bad || n <= 0 || v > limit || n > 1 && in.rest[n-1] == 0 {
-		in.bad, in.rest = true, nil
-		return 0
+	var v uint64
+	for i, b := range in.rest {
+		if i == binary.MaxVarintLen64-1 {
+			break // more than limit in any case
+		}
+		v |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			if v > limit || b == 0 && i > 0 { // a last byte of 0 is a longer spelling
+				break
+			}
+			in.rest = in.rest[i+1:]
+			return v
+		}
 	}
-	in.rest = in.rest[n:]
-	return v
+	in.bad, in.rest = true, nil
+	return 0
 }
 
 func (in *reader) take(n uint64) []byte {

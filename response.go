@@ -169,36 +169,38 @@ func (w *response) begin() error {
 	return nil
 }
 
-// seal completes the header: our cookie, and what it means to caches.
+// seal completes the header: our cookie, and what it means to caches (R12).
 func (w *response) seal() {
 	line, looked := w.markBegun()
 	h := w.rw.Header()
 	w.stripCookie()
 	if line != nil {
-		if lines := h["Set-Cookie"]; len(lines) > 0 {
-			h["Set-Cookie"] = append(slices.Clip(lines), *line) // the slice may be shared between requests
-		} else {
-			w.cookie[0] = *line
-			h["Set-Cookie"] = w.cookie[:]
-		}
-		w.cache[0] = "no-store" // R12; a shared cache must not hand our cookie to others
+		addLine(h, "Set-Cookie", *line, &w.cookie)
+		w.cache[0] = "no-store" // a shared cache must not hand our cookie to others
 		h["Cache-Control"] = w.cache[:]
 	}
 	if !looked {
 		return
 	}
 	if !variesByCookie(h["Vary"]) {
-		if lines := h["Vary"]; len(lines) > 0 {
-			h["Vary"] = append(slices.Clip(lines), "Cookie")
-		} else {
-			w.vary[0] = "Cookie"
-			h["Vary"] = w.vary[:]
-		}
+		addLine(h, "Vary", "Cookie", &w.vary)
 	}
 	if len(h["Cache-Control"]) == 0 {
 		w.cache[0] = "private"
 		h["Cache-Control"] = w.cache[:]
 	}
+}
+
+// addLine adds a field line. The first takes the room given to it; to others it
+// is appended in a slice of their own, because a handler may set the same slice
+// in all its responses.
+func addLine(h http.Header, name, line string, room *[1]string) {
+	if lines := h[name]; len(lines) > 0 {
+		h[name] = append(slices.Clip(lines), line)
+		return
+	}
+	room[0] = line
+	h[name] = room[:]
 }
 
 // markBegun closes the session for cookies and takes the one that waits.

@@ -53,9 +53,14 @@ type Session struct {
 	begun     bool // the response header is gone: no cookie can leave (R7)
 	closed    bool // the request is over (R14)
 
-	// Room for what most requests need, so that it costs no allocation.
-	stepBuf   [1]step
-	changeBuf [1]change
+	room *room
+}
+
+// A room is for what most requests change, if they change anything: one step with
+// one change.
+type room struct {
+	steps   [1]step
+	changes [1]change
 }
 
 // standing is what the presented token was good for.
@@ -384,7 +389,10 @@ func (s *Session) begin(now int64) {
 
 func (s *Session) addStep(st step) {
 	if s.steps == nil {
-		s.steps = s.stepBuf[:0]
+		if s.room == nil {
+			s.room = new(room)
+		}
+		s.steps = s.room.steps[:0]
 	}
 	s.steps = append(s.steps, st)
 }
@@ -408,7 +416,7 @@ func (s *Session) change(name string) *change {
 	}
 	st := &s.steps[len(s.steps)-1]
 	if st.changes == nil && len(s.steps) == 1 {
-		st.changes = s.changeBuf[:0]
+		st.changes = s.room.changes[:0]
 	}
 	c, _ := st.put(name)
 	return c

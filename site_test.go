@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -57,6 +58,8 @@ func newSite(t testing.TB, cfg session.Config) *site {
 	a.url = a.server.URL
 	a.transport = a.server.Client().Transport.(*http.Transport).Clone()
 	a.transport.MaxIdleConnsPerHost = 128
+	a.transport.TLSClientConfig.CurvePreferences = []tls.CurveID{tls.X25519} // a crowd's handshakes cost most of a test
+	a.transport.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	t.Cleanup(func() {
 		a.server.Close()
 		a.transport.CloseIdleConnections()
@@ -232,18 +235,24 @@ func (a answer) cookie() string {
 
 // do sends one request and waits for its end.
 func (v *visitor) do(steps ...string) answer {
-	query := url.Values{"do": steps}
-	req, err := http.NewRequest("POST", v.url+"/?"+query.Encode(), nil)
-	if err != nil {
-		return answer{err: err}
-	}
-	if v.token != "" {
-		req.Header.Set("Cookie", cookieName+"="+v.token)
-	}
+	req := newRequest(v.url, v.token, steps)
+	req.RequestURI = ""
 	resp, err := v.client.Do(req)
 	if err != nil {
 		return answer{err: err}
 	}
+	return read(resp)
+}
+
+func newRequest(origin, token string, steps []string) *http.Request {
+	req := httptest.NewRequest("POST", origin+"/?"+url.Values{"do": steps}.Encode(), nil)
+	if token != "" {
+		req.Header.Set("Cookie", cookieName+"="+token)
+	}
+	return req
+}
+
+func read(resp *http.Response) answer {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	cookies := slices.DeleteFunc(resp.Cookies(), func(c *http.Cookie) bool { return c.Name != cookieName })

@@ -94,6 +94,7 @@ type Error struct {
 	Err error
 }
 
+// Error names the step and the cause.
 func (e *Error) Error() string { return "session: " + e.Op + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"io"
 	"log"
 	"log/slog"
@@ -25,6 +26,8 @@ var (
 	other = session.NewKey[string]("other")
 	ratio = session.NewKey[float64]("ratio")
 )
+
+var errAway = errors.New("the store is away")
 
 // A wire serves one manager over real TCP, in one version of HTTP.
 type wire struct {
@@ -56,6 +59,20 @@ func newWire(t *testing.T, store session.Store, http2 bool) *wire {
 	w := &wire{T: t, store: &faultStore{Store: store}, logs: new(logBuffer), http2: http2}
 	w.configure(session.Config{})
 	return w
+}
+
+// storeAway makes calls of one kind fail, for a manager that soon gives up.
+func (w *wire) storeAway(op string) {
+	w.Helper()
+	cfg := w.cfg
+	cfg.StoreTimeout = time.Millisecond
+	w.configure(cfg)
+	w.store.on(func(called string) error {
+		if called == op {
+			return errAway
+		}
+		return nil
+	})
 }
 
 // row runs a subtest on a wire that has stored nothing yet.
@@ -258,7 +275,7 @@ func (s *faultStore) Load(ctx context.Context, id uuid.UUID) (session.Record, er
 	if err := s.before("load"); err != nil {
 		return session.Record{}, err
 	}
-	return s.Store.Load(ctx, id)
+	return s.Store.Load(context.WithoutCancel(ctx), id) // however impatient the manager is made
 }
 
 func (s *faultStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
@@ -286,18 +303,6 @@ func (s *faultStore) Delete(ctx context.Context, id uuid.UUID, version uint64) e
 		return err
 	}
 	return s.Store.Delete(ctx, id, version)
-}
-
-// away answers every call of the named kinds with err.
-func away(err error, ops ...string) func(string) error {
-	return func(op string) error {
-		for _, o := range ops {
-			if o == op {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 // A logBuffer takes what several goroutines log.

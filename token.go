@@ -31,16 +31,33 @@ func (t *token) id() uuid.UUID { return uuid.UUID(t[:idSize]) }
 
 func (t *token) encode() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
 
-// parseToken accepts exactly the characters that encode writes. The count is
-// checked after decoding too, because base64 skips line breaks.
+// notDigit marks characters that are none of base64url's (RFC 4648, section 5).
+const notDigit = 0xff
+
+// digits is the value of each character.
+var digits = func() (d [256]byte) {
+	for i := range d {
+		d[i] = notDigit
+	}
+	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		d[c] = byte(i)
+	}
+	return d
+}()
+
+// parseToken accepts exactly what encode writes. It is a third of the cost of
+// encoding/base64, which also skips line breaks; a fuzz test holds the two together.
 func parseToken(s string) (t token, ok bool) {
 	if len(s) != tokenChars {
 		return token{}, false
 	}
-	var chars [tokenChars]byte
-	copy(chars[:], s)
-	n, err := base64.RawURLEncoding.Decode(t[:], chars[:])
-	return t, err == nil && n == tokenSize
+	var seen byte
+	for i, j := 0, 0; i < tokenChars; i, j = i+4, j+3 {
+		a, b, c, d := digits[s[i]], digits[s[i+1]], digits[s[i+2]], digits[s[i+3]]
+		seen |= a | b | c | d
+		t[j], t[j+1], t[j+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+	}
+	return t, seen < 64
 }
 
 // mint makes a token with a new secret for id. crypto/rand never fails: since

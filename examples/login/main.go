@@ -64,7 +64,7 @@ func protect(h http.Handler) http.Handler {
 	csrf.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusForbidden, "This form was sent from another site. Please use ours.")
 	}))
-	return csrf.Handler(http.MaxBytesHandler(h, 64<<10))
+	return http.MaxBytesHandler(csrf.Handler(h), 64<<10)
 }
 
 // serve answers until the program is asked to stop, and lets running requests end.
