@@ -5,7 +5,7 @@ import "testing"
 // BenchmarkSession is for looking closer at one line of RESULTS.md, with a
 // profile:
 //
-//	go test -bench 'lib=sojourn/store=memory/op=read$' -cpuprofile cpu.out
+//	go test -run '^$' -bench 'Session/lib=sojourn/store=memory/op=read$' -cpuprofile cpu.out
 //
 // The figures that are compared come from cmd/compare, which interleaves them.
 func BenchmarkSession(b *testing.B) {

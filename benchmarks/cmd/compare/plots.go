@@ -105,7 +105,7 @@ func (b bars) write(dir string) error {
 	p.X.Min = 0
 	p.NominalY(reversed(b.names)...)
 	p.Y.Tick.Length, p.Y.Width = 0, 0
-	p.Legend.Top = false
+	p.Legend.Top, p.Legend.XOffs = true, -vg.Points(12) // where the cheapest leave room
 	p.Legend.Padding = vg.Points(2)
 
 	width := vg.Points(9)
@@ -149,7 +149,7 @@ func (b bars) write(dir string) error {
 
 	height := vg.Points(70) + vg.Length(len(b.names))*(width*vg.Length(barsInRow(b))+vg.Points(8))
 	canvas := vgsvg.New(vg.Points(560), height)
-	p.Draw(draw.New(canvas))
+	p.Draw(draw.Crop(draw.New(canvas), 0, -vg.Points(12), 0, 0)) // the last tick's figure is wider than its tick
 	// The reader's own fonts: those that the plot is laid out with are rarely there.
 	var svg bytes.Buffer
 	if _, err := canvas.WriteTo(&svg); err != nil {
