@@ -48,14 +48,14 @@ func search(changes []change, name string) (int, bool) {
 }
 
 // put returns the place of name among the step's changes, made if need be.
-func (st *step) put(name string) (c *change, made bool) {
+func (st *step) put(name string) *change {
 	i, found := search(st.changes, name)
 	if !found {
 		st.changes = append(st.changes, change{})
 		copy(st.changes[i+1:], st.changes[i:])
 		st.changes[i] = change{name: name}
 	}
-	return &st.changes[i], !found
+	return &st.changes[i]
 }
 
 // visible is the value that a handler reads after steps on base.
@@ -108,8 +108,7 @@ type outcome struct {
 	changes       []change // by name, ascending; updates resolved
 }
 
-// fold applies steps to base. run calls an update; it is told which session's
-// lock rules to hold it to.
+// fold applies steps to base. run calls an update.
 func fold(base *content, steps []step, run func(update, []byte) ([]byte, error)) outcome {
 	o := outcome{fresh: !base.exists(), user: base.user, created: base.created, authenticated: base.authenticated}
 	for i := range steps {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +18,7 @@ const (
 	commitNow                         // Save
 	commitConfirmed                   // UpdateNow: what it saw must have been the newest
 	commitNoCookie                    // Hijack: no cookie can leave (R5)
-	commitLate                        // after the response began, or a panic (R7, R10)
+	commitLate                        // after the response began, or instead of it (R7, R10)
 )
 
 // An attempt is one write, which may be sent several times and takes effect
@@ -35,18 +36,14 @@ type attempt struct {
 
 // commit saves what this request did so far. One runs at a time.
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
-	if s.unchanged(mode) {
+	refusals, unchanged := s.unchanged(mode)
+	if unchanged {
 		return nil
 	}
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	s.mu.Lock()
-	inDoubt := s.inDoubt
-	s.mu.Unlock()
-	if inDoubt != nil {
-		if err := s.try(ctx, mode, *inDoubt); err != nil {
-			return err
-		}
+	if err := s.clearDoubt(ctx, mode); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	n := len(s.steps)
@@ -54,23 +51,63 @@ func (s *Session) commit(ctx context.Context, mode commitMode) error {
 	// From here on another goroutine's Login is too late, and must be told so: the
 	// header takes the cookie of this commit, and there is no further one (R7).
 	s.begun = s.begun || mode == commitResponse
+	var err error
+	if s.refusals != refusals && mode == commitNow {
+		err = s.refusal // another goroutine's commit took our changes, and lost them
+	}
 	s.mu.Unlock()
 	if n == 0 {
-		return nil
+		return err
 	}
-	return s.try(ctx, mode, attempt{n: n})
+	return errors.Join(s.try(ctx, mode, attempt{n: n}), err)
 }
 
 // unchanged reports, for the most common of requests at the least cost, that
-// there is nothing to commit.
-func (s *Session) unchanged(mode commitMode) bool {
+// there is nothing to commit; else how many commits were refused before this one.
+func (s *Session) unchanged(mode commitMode) (refusals int, unchanged bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.steps) > 0 || s.inDoubt != nil {
-		return false
+		return s.refusals, false
 	}
 	s.begun = s.begun || mode == commitResponse
-	return true
+	return 0, true
+}
+
+// updateNow adds an update and commits it, with no other commit in between that
+// could take it away.
+func (s *Session) updateNow(ctx context.Context, name string, survives bool, f update) error {
+	if err := s.canSave(ctx); err != nil {
+		return err
+	}
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	if err := s.clearDoubt(ctx, commitNow); err != nil {
+		return err
+	}
+	n, err := s.update(name, survives, f, true)
+	if err != nil {
+		return err
+	}
+	return s.try(ctx, commitConfirmed, attempt{n: n})
+}
+
+// clearDoubt finds out what became of a commit whose outcome the store did not
+// tell, by sending it again (C5). If the session was destroyed since, that does
+// not matter any more.
+func (s *Session) clearDoubt(ctx context.Context, mode commitMode) error {
+	s.mu.Lock()
+	doubt := s.inDoubt
+	moot := doubt != nil && slices.ContainsFunc(s.steps[doubt.n:], func(st step) bool { return st.op == opDestroy })
+	if moot {
+		s.steps, s.frozen = s.steps[doubt.n:], 0
+		s.inDoubt, s.moot = nil, doubt
+	}
+	s.mu.Unlock()
+	if doubt == nil || moot {
+		return nil
+	}
+	return s.try(ctx, mode, *doubt)
 }
 
 // commitHijack saves before a connection is handed over, which is the end of
@@ -89,7 +126,7 @@ func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
 	s.mu.Lock()
 	c := committer{
 		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
-		plan: s.steps[:a.n], base: s.base, standing: s.standing,
+		plan: s.steps[:a.n], base: s.base, standing: s.standing, before: s.identity(),
 		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
 	}
 	s.mu.Unlock()
@@ -119,6 +156,7 @@ type committer struct {
 	standing  standing
 	presented [hashSize]byte
 	newest    bool // base came from the store during this commit
+	before    identity
 
 	known   bool // base is what the store holds now, none if the record is gone
 	deleted uuid.UUID
@@ -129,6 +167,7 @@ type committer struct {
 	left    time.Duration
 	at      time.Time
 	merged  bool
+	moved   bool  // to a new record, with the old one untouched (L4)
 	gaveUp  error // on the store, which spares those in the queue the same
 }
 
@@ -136,11 +175,11 @@ type committer struct {
 func (c *committer) inTurn() error {
 	if c.base.exists() {
 		id := c.base.id()
-		h := c.m.queue.enter(id)
+		h := c.m.queue.enter(id, drops(c.plan))
 		if h.err != nil {
 			return h.err
 		}
-		defer func() { c.m.queue.leave(id, c.handoff(id)) }()
+		defer func() { c.m.queue.leave(id, c.handoff(id), c.m.timeout) }()
 		// A write that is sent again must go to the record that it was made for,
 		// and a logout does not care for newer values.
 		if h.known && c.version == 0 && h.base.version != c.base.version && !drops(c.plan) {
@@ -156,6 +195,8 @@ func (c *committer) handoff(id uuid.UUID) handoff {
 	switch {
 	case c.gaveUp != nil:
 		return handoff{err: c.gaveUp}
+	case c.moved:
+		return handoff{}
 	case c.known && c.base.exists() && c.base.id() == id:
 		return handoff{known: true, base: c.base}
 	case c.known:
@@ -176,47 +217,62 @@ func drops(plan []step) bool {
 // run folds the plan over the record that is there and writes what comes of it,
 // until the store agrees.
 func (c *committer) run() error {
-	for round := 0; ; round++ {
+	for round := 0; ; {
 		if done, err := c.stand(); done || err != nil {
 			return err
 		}
 		o := fold(&c.base, c.plan, c.s.runUpdate)
-		if err := o.err(); err != nil {
-			return &Error{Op: "encode", Err: err}
-		}
-		if !o.drops && !o.alters(&c.base) {
-			if c.mode != commitConfirmed || c.newest || !c.base.exists() {
-				return nil
+		if o.drops {
+			// A logout happens even if what comes after it cannot (R7, R10); leaving a
+			// session for another user's (L3) does not.
+			if err := c.possible(&o); err != nil && !o.destroyed {
+				return err
 			}
-			if err := c.reload(); err != nil {
+			if err := c.drop(); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := c.mayMint(&o); err != nil && !(o.drops && o.destroyed) {
+		if done, err := c.write(&o); done || err != nil {
 			return err
 		}
-		var done bool
-		var err error
-		if o.drops {
-			err = c.drop(&o)
-		} else {
-			done, err = c.save(&o)
-		}
-		if done || err != nil {
-			return err
-		}
-		if !c.breathe(round) {
+		if round++; !c.breathe(round) {
 			return c.failed("save", ErrConflict)
 		}
 	}
 }
 
+// write does what the outcome asks for. It is done when nothing is left to do;
+// otherwise the plan is to be folded again over what the store holds.
+func (c *committer) write(o *outcome) (done bool, err error) {
+	if err := c.possible(o); err != nil {
+		return false, err
+	}
+	switch {
+	case o.alters(&c.base):
+		return c.save(o)
+	case c.mode == commitConfirmed && !c.newest && c.base.exists():
+		return c.reload()
+	}
+	return true, nil
+}
+
+// possible names what keeps the outcome from being stored, if something does.
+func (c *committer) possible(o *outcome) error {
+	if err := o.err(); err != nil {
+		return &Error{Op: "encode", Err: err}
+	}
+	return c.mayMint(o)
+}
+
 // stand judges what the session's standing allows: nothing (R15), only a Login
-// (C3, L4), or all. It is done when the plan was to end what has ended. A logout
-// comes before all that (C4).
+// (C3, L4), or all. A logout comes before all that (C4). It is done when the
+// plan was to end what has ended.
 func (c *committer) stand() (done bool, err error) {
-	if c.standing == live && c.base.exists() {
+	if c.standing == unreadable {
+		return false, &Error{Op: "load", Err: errUnreadable}
+	}
+	if c.base.exists() {
 		if drops(c.plan) {
 			return false, nil
 		}
@@ -225,13 +281,13 @@ func (c *committer) stand() (done bool, err error) {
 		}
 	}
 	switch c.standing {
-	case unreadable:
-		return false, &Error{Op: "load", Err: errUnreadable}
 	case ended:
 		last := c.plan[len(c.plan)-1]
 		if last.op == opDestroy && len(last.changes) == 0 {
 			return true, nil
 		}
+		return false, c.relogin()
+	case superseded:
 		return false, c.relogin()
 	}
 	return false, nil
@@ -242,12 +298,16 @@ func (c *committer) stand() (done bool, err error) {
 // is refused (C3).
 func (c *committer) relogin() error {
 	for i := len(c.plan) - 1; i >= 0; i-- {
-		if c.plan[i].op == opLogin {
-			c.plan, c.base, c.standing = c.plan[i:], content{}, anonymous
-			c.freshID, c.freshAt = uuid.Nil, 0
-			c.attempt = attempt{n: c.n}
-			return nil
+		if c.plan[i].op != opLogin {
+			continue
 		}
+		if c.before.id != c.freshID { // the ID that the handler saw was the old session's
+			c.freshID, c.freshAt = uuid.Nil, 0
+		}
+		c.plan, c.base, c.standing = c.plan[i:], content{}, anonymous
+		c.attempt = attempt{n: c.n}
+		c.moved, c.merged = true, false
+		return nil
 	}
 	return ErrEnded
 }
@@ -255,10 +315,12 @@ func (c *committer) relogin() error {
 // mayMint refuses a new secret that could not reach the visitor (R7, R11).
 func (c *committer) mayMint(o *outcome) error {
 	switch {
-	case !o.mints() || c.line != nil:
+	case !o.mints():
 		return nil
 	case !c.cookie:
 		return ErrCommitted
+	case c.line != nil:
+		return nil // sent before, with an outcome that we are about to learn
 	case c.s.x.parent().Err() != nil:
 		return &Error{Op: "save", Err: fmt.Errorf("nobody is there to receive the cookie: %w", context.Cause(c.s.x.parent()))}
 	}
@@ -350,13 +412,13 @@ func (c *committer) conflict(o *outcome, stored Record, id uuid.UUID) (done bool
 
 // made reports whether a record is what one of the attempt's sends left, and
 // settles on that one's secret.
-func (c *committer) made(there *content) bool {
-	for _, e := range c.earlier {
+func (a *attempt) made(there *content) bool {
+	for _, e := range a.earlier {
 		if there.committed(e.version) {
-			c.version, c.hash, c.line = e.version, e.hash, e.line
+			a.version, a.hash, a.line = e.version, e.hash, e.line
 		}
 	}
-	return there.committed(c.version)
+	return there.committed(a.version)
 }
 
 // rebase puts the plan on another record, if the presented secret still opens
@@ -371,20 +433,19 @@ func (c *committer) rebase(there content) {
 }
 
 // reload asks for the newest record, for a commit that would change nothing.
-func (c *committer) reload() error {
+func (c *committer) reload() (done bool, err error) {
 	id := c.base.id()
 	ctx, release := c.sendContext(0)
 	stored, err := c.m.store.Load(ctx, id)
 	release()
 	if errors.Is(err, ErrNotFound) {
 		c.rebase(content{})
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return c.failed("load", err)
+		return false, c.failed("load", err)
 	}
-	_, err = c.conflict(&outcome{}, stored, id)
-	return err
+	return c.conflict(&outcome{}, stored, id)
 }
 
 // target is the record to write and the version that must be there.
@@ -454,7 +515,7 @@ func (c *committer) mint(id uuid.UUID, left time.Duration) {
 // drop deletes the record that the plan leaves behind. By a request that saw a
 // user this is unconditional; by one that saw an anonymous session it gives way
 // to a Login (C4).
-func (c *committer) drop(o *outcome) error {
+func (c *committer) drop() error {
 	id := c.base.id()
 	for failures := 0; ; {
 		version := c.base.version
@@ -465,21 +526,21 @@ func (c *committer) drop(o *outcome) error {
 		c.known = false
 		err := c.m.store.Delete(ctx, id, version)
 		if errors.Is(err, ErrConflict) {
-			var gaveWay bool
-			if gaveWay, err = c.giveWay(ctx, id); gaveWay {
-				release()
-				return nil
-			}
-			if err == nil && time.Now().Before(c.deadline) {
-				release()
-				continue
-			}
+			err = c.giveWay(ctx, id)
 		}
 		release()
-		if err == nil || errors.Is(err, ErrNotFound) {
-			c.deleted, c.owner, c.clear = id, c.base.user, c.s.returning && c.cookie
-			c.base, c.standing, c.known = content{}, anonymous, true
+		switch {
+		case err == nil || errors.Is(err, ErrNotFound):
+			c.dropped(id)
 			return nil
+		case errors.Is(err, errGaveWay):
+			c.base, c.standing = content{}, ended
+			return nil
+		case errors.Is(err, ErrConflict): // changed, and still anonymous
+			if time.Now().Before(c.deadline) {
+				continue
+			}
+			return c.failed("delete", err)
 		}
 		failures++
 		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, Err: err})
@@ -489,20 +550,33 @@ func (c *committer) drop(o *outcome) error {
 	}
 }
 
+// dropped notes that the record is gone. A session that had ended before stays
+// ended for this request: the visitor may hold the cookie of a newer one, which
+// must neither be cleared nor replaced.
+func (c *committer) dropped(id uuid.UUID) {
+	c.deleted, c.owner, c.known = id, c.base.user, true
+	c.clear = c.standing == live && c.s.cookied && c.cookie
+	c.base = content{}
+	if c.standing == live {
+		c.standing = anonymous
+	}
+}
+
+var errGaveWay = errors.New("a login came first")
+
 // giveWay looks again at a record that changed under a logout of an anonymous
-// session: with a user it stays, and the request's session has ended.
-func (c *committer) giveWay(ctx context.Context, id uuid.UUID) (bool, error) {
+// session: with a user it stays (C4), unless it was this request that bound him.
+func (c *committer) giveWay(ctx context.Context, id uuid.UUID) error {
 	stored, err := c.m.store.Load(ctx, id)
 	if err != nil {
-		return false, err
+		return err
 	}
 	there, err := parseRecord(stored, id)
-	if err == nil && there.user == "" {
-		c.base = there
-		return false, nil
+	if err != nil || there.user != "" && (c.s.moot == nil || !c.s.moot.made(&there)) {
+		return errGaveWay
 	}
-	c.standing = ended
-	return true, nil
+	c.base = there
+	return ErrConflict
 }
 
 // refused reports whether err settles that nothing was stored, and nothing will be.
@@ -517,24 +591,20 @@ func (c *committer) settle(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && !refused(err) {
-		inDoubt := c.attempt // a copy, so that c itself need not be on the heap
-		s.inDoubt = &inDoubt
-		if c.deleted != uuid.Nil {
-			s.base, s.standing = content{}, anonymous
-			s.setCookie(c)
-		}
+		c.leaveInDoubt()
 		return
+	}
+	if err != nil {
+		s.refusals, s.refusal = s.refusals+1, err
 	}
 	s.inDoubt, s.frozen = nil, 0
 	if s.steps = s.steps[c.n:]; len(s.steps) == 0 {
 		s.steps = nil
 	}
-	if c.standing == ended {
-		s.standing = ended // base stays, for reads
-		s.forgetFresh()
-		return
+	if c.deleted != uuid.Nil || c.standing != ended { // else base stays, for reads
+		s.base = c.base
 	}
-	s.base, s.standing = c.base, c.standing
+	s.standing = c.standing
 	s.setCookie(c)
 	if !c.wrote {
 		s.forgetFresh()
@@ -544,6 +614,20 @@ func (c *committer) settle(err error) {
 	s.loaded, s.left = c.at, c.left
 	if c.outcome.fresh {
 		s.freshID, s.freshAt, s.returning = uuid.Nil, 0, false
+	}
+}
+
+// leaveInDoubt keeps the attempt, and what it was made from, to be sent again.
+func (c *committer) leaveInDoubt() {
+	s := c.s
+	inDoubt := c.attempt // a copy, so that c itself need not be on the heap
+	inDoubt.n = len(c.plan)
+	s.steps = s.steps[c.n-inDoubt.n:]
+	s.inDoubt, s.frozen = &inDoubt, inDoubt.n
+	if c.deleted != uuid.Nil || c.moved {
+		s.base, s.standing = c.base, c.standing
+		s.freshID, s.freshAt = c.freshID, c.freshAt
+		s.setCookie(c)
 	}
 }
 
@@ -575,7 +659,7 @@ func (c *committer) report(err error) {
 		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted, User: c.owner})
 	}
 	if err != nil && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
-		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.eventID(), Err: err})
+		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.before.id, User: c.before.user, Err: err})
 	}
 	if !c.wrote {
 		return
@@ -596,11 +680,4 @@ func (c *committer) report(err error) {
 			m.event(c.request, e)
 		}
 	}
-}
-
-func (c *committer) eventID() uuid.UUID {
-	if c.base.exists() {
-		return c.base.id()
-	}
-	return c.freshID
 }

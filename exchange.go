@@ -3,8 +3,10 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -64,6 +66,9 @@ func (x *exchange) Done() <-chan struct{}       { return x.cancelable().Done() }
 func (x *exchange) Err() error                  { return x.current().Err() }
 func (x *exchange) String() string              { return "session.Context" }
 
+// Format keeps %#v from printing what is inside (T2).
+func (x *exchange) Format(f fmt.State, _ rune) { fmt.Fprint(f, x.String()) }
+
 func (x *exchange) Value(key any) any {
 	if key == (contextKey{}) || key == x.m {
 		return &x.session
@@ -118,7 +123,7 @@ func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time)
 	base, err := parseRecord(stored, id)
 	if err != nil {
 		x.m.event(x.parent(), Event{Kind: EventRecordRefused, ID: id, Err: err})
-		if errors.Is(err, errUnreadable) && x.session.standing == anonymous {
+		if errors.Is(err, errUnreadable) && x.session.standing != live {
 			x.session.standing = unreadable
 		}
 		return anonymous, nil
@@ -128,9 +133,9 @@ func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time)
 	case is == live && first:
 		x.session.present(base, live, stored.TTL, now)
 		return live, nil
-	case is == ended && x.session.standing == anonymous:
-		x.session.standing = ended
-		return ended, nil
+	case is == superseded && x.session.standing == anonymous:
+		x.session.standing = superseded
+		return superseded, nil
 	default:
 		return is, nil
 	}
@@ -146,7 +151,7 @@ func (x *exchange) judge(base *content, hash *[hashSize]byte, now int64) standin
 		return live
 	case base.wasSuperseded(hash, now): // C7
 		x.m.event(x.parent(), Event{Kind: EventSuperseded, ID: base.id(), User: base.user})
-		return ended
+		return superseded
 	}
 	x.m.event(x.parent(), Event{Kind: EventUnknownToken}) // whoever holds it need not be the session's visitor
 	return anonymous
@@ -155,7 +160,7 @@ func (x *exchange) judge(base *content, hash *[hashSize]byte, now int64) standin
 // present gives the session what the request's token opened.
 func (s *Session) present(base content, is standing, left time.Duration, at time.Time) {
 	s.base, s.standing, s.left = base, is, left
-	s.returning, s.loaded = is == live, at
+	s.cookied, s.returning, s.loaded = is == live, is == live, at
 }
 
 // serve runs the handler and saves what it left.
@@ -187,7 +192,12 @@ func (x *exchange) finish() {
 		if err := x.session.commit(x.parent(), commitLate); err != nil {
 			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: changes made after the response began are lost", slog.String("err", err.Error()))
 		}
+		x.writer.settleHeader()
 	case failed:
+		if x.session.logoutPending() {
+			x.abandon()
+		}
+		x.writer.settleHeader()
 		return
 	}
 	x.session.touch(x.parent())
@@ -196,7 +206,7 @@ func (x *exchange) finish() {
 // abandon drops what a panicking handler had not saved, except a logout (R10).
 // The panic is not recovered, so its value and stack stay as they are.
 func (x *exchange) abandon() {
-	if destroys := x.session.abandon(); destroys && x.writer.phase != failed {
+	if destroys := x.session.abandon(); destroys {
 		if err := x.session.commit(x.parent(), commitLate); err != nil {
 			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
 		}
@@ -206,6 +216,13 @@ func (x *exchange) abandon() {
 		// the cookie that a logout clears, or that Save made before the panic.
 		x.writer.seal()
 	}
+}
+
+// logoutPending reports whether Destroy was called after the commit that failed.
+func (s *Session) logoutPending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.steps[s.frozen:], func(st step) bool { return st.op == opDestroy })
 }
 
 // abandon drops all steps, and reports whether a Destroy was one of them, which
@@ -267,27 +284,28 @@ func (s *Session) touch(ctx context.Context) {
 // first, so that it takes nothing from a touch that came after (R4, E4).
 func (s *Session) touchTTL(ctx context.Context, base *content, loaded time.Time) (time.Duration, error) {
 	untilEnd := time.Until(timeOf(s.x.m.endOf(base)))
-	open := time.Since(loaded)
-	if open < s.x.m.idle/10 {
+	since := time.Since(loaded)
+	if since < s.x.m.idle/10 {
 		return min(s.x.m.idle, untilEnd), nil
 	}
-	ttl := min(s.x.m.idle-open, untilEnd)
+	ttl := min(s.x.m.idle-since, untilEnd)
 	stored, err := s.x.m.store.Load(ctx, base.id())
-	if err == nil && stored.TTL <= s.x.m.idle && ttl-stored.TTL < s.x.m.idle/10 {
+	switch {
+	case err == nil && stored.TTL > s.x.m.idle:
+		return max(ttl, time.Millisecond), nil // the configuration was lowered (E5)
+	case err == nil && ttl-stored.TTL < s.x.m.idle/10:
 		return 0, nil
 	}
 	return ttl, err
 }
 
-// valueRefused tells of stored bytes that are not of their key's type (R9).
-func (s *Session) valueRefused(name string, err error) {
+// valueRefused tells of stored bytes that are not of their key's type (R9). What
+// encoding/json says of them would quote them.
+func (s *Session) valueRefused(name string) {
 	s.lock()
 	now := s.identity()
 	s.mu.Unlock()
-	s.x.m.event(s.x.parent(), Event{Kind: EventValueRefused, ID: now.id, User: now.user, Key: name, Err: decodeError(err)})
+	s.x.m.event(s.x.parent(), Event{Kind: EventValueRefused, ID: now.id, User: now.user, Key: name, Err: errValueRefused})
 }
 
-// decodeError leaves out what encoding/json quotes of the value.
-func decodeError(error) error {
-	return &Error{Op: "decode", Err: errors.New("the stored bytes are not of the key's type; they are kept until the key is set")}
-}
+var errValueRefused = &Error{Op: "decode", Err: errors.New("the stored bytes are not of the key's type; they are kept until the key is set")}

@@ -55,7 +55,7 @@ func (k Key[T]) decoded(s *Session, data []byte, found bool) (T, bool) {
 		if err == nil {
 			return v, true
 		}
-		s.valueRefused(k.name, err)
+		s.valueRefused(k.name)
 	}
 	var zero T
 	return zero, false
@@ -71,9 +71,21 @@ func (k Key[T]) Set(s *Session, v T) {
 func (k Key[T]) encode(v T) ([]byte, error) {
 	data, err := encodeValue(v)
 	if err != nil {
-		return nil, fmt.Errorf("value %q: %w", k.name, err)
+		return nil, fmt.Errorf("value %q: %w", k.name, withoutValue(err, v))
 	}
 	return data, nil
+}
+
+// withoutValue keeps what encoding/json quotes of a value out of errors.
+func withoutValue(err error, v any) error {
+	switch err.(type) {
+	case *json.UnsupportedTypeError, *json.UnsupportedValueError: // name a type, or NaN and the like
+		return err
+	}
+	if errors.Is(err, errNotUTF8) {
+		return err
+	}
+	return fmt.Errorf("a %T that encoding/json does not encode", v)
 }
 
 // Update replaces the value by f of it; f gets T's zero value if there is none.
@@ -82,18 +94,24 @@ func (k Key[T]) encode(v T) ([]byte, error) {
 // anything outside, and panics if it uses s. What [Key.Get] returns afterwards is
 // provisional until the save.
 func (k Key[T]) Update(s *Session, f func(T) T) {
-	s.update(k.name, k.survives, func(old []byte) ([]byte, error) {
-		return k.encode(f(k.input(old)))
-	})
+	var bad error
+	_, _ = s.update(k.name, k.survives, func(old []byte) ([]byte, error) {
+		return k.encode(f(k.input(old, &bad)))
+	}, false)
+	if bad != nil {
+		s.valueRefused(k.name)
+	}
 }
 
 // input is what an update is given: the zero value for none, and for bytes that
 // are not a T.
-func (k Key[T]) input(old []byte) (v T) {
+func (k Key[T]) input(old []byte, bad *error) (v T) {
 	if old != nil {
-		if was, err := decodeValue[T](old); err == nil {
+		was, err := decodeValue[T](old)
+		if err == nil {
 			return was
 		}
+		*bad = err
 	}
 	return v
 }
@@ -103,11 +121,15 @@ func (k Key[T]) input(old []byte) (v T) {
 // values that may be used once. Errors are those of Save.
 func (k Key[T]) UpdateNow(ctx context.Context, s *Session, f func(T) T) (T, error) {
 	var last T
-	s.update(k.name, k.survives, func(old []byte) ([]byte, error) {
-		last = f(k.input(old))
+	var bad error
+	err := s.updateNow(ctx, k.name, k.survives, func(old []byte) ([]byte, error) {
+		last = f(k.input(old, &bad))
 		return k.encode(last)
 	})
-	if err := s.save(ctx, commitConfirmed); err != nil {
+	if bad != nil {
+		s.valueRefused(k.name)
+	}
+	if err != nil {
 		var zero T
 		return zero, err
 	}
@@ -119,9 +141,18 @@ func (k Key[T]) Delete(s *Session) { s.delete(k.name) }
 
 // Take returns the value and removes it, for messages that are shown once. Two
 // parallel requests may both see it; for secrets use [Key.UpdateNow].
-func (k Key[T]) Take(s *Session) (T, bool) {
-	data, found := s.take(k.name)
-	return k.decoded(s, data, found)
+func (k Key[T]) Take(s *Session) (v T, ok bool) {
+	found := s.take(k.name, func(data []byte) bool {
+		was, err := decodeValue[T](data)
+		if err == nil {
+			v, ok = was, true
+		}
+		return ok
+	})
+	if found && !ok {
+		s.valueRefused(k.name)
+	}
+	return v, ok
 }
 
 var errNotUTF8 = errors.New("not UTF-8; encode binary data as []byte")
@@ -144,7 +175,7 @@ func encodeValue[T any](v T) ([]byte, error) {
 		return v.MarshalJSON()
 	}
 	data, err := json.Marshal(v)
-	if err == nil && hasReplacement(data) {
+	if err == nil && (!utf8.Valid(data) || hasReplacement(data)) {
 		return nil, errNotUTF8
 	}
 	return data, err

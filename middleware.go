@@ -171,14 +171,13 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 // one would strip ours as not its own, and every visitor would lose the inner
 // session with each answer.
 func (m *Manager) wrapsAlready(ctx context.Context) bool {
-	outer, nested := ctx.Value(contextKey{}).(*Session)
-	if !nested {
-		return false
-	}
-	if m.sessionIn(ctx) != nil {
-		return true
-	}
-	if outer.x.m.cookie.name == m.cookie.name {
+	for outer, nested := ctx.Value(contextKey{}).(*Session); nested; outer, nested = outer.x.parent().Value(contextKey{}).(*Session) {
+		if outer.x.m == m {
+			return true
+		}
+		if outer.x.m.cookie.name != m.cookie.name {
+			continue
+		}
 		panic(fmt.Sprintf("session: one Manager wraps another and both write the cookie %q: give each a Cookie.Name of its own", m.cookie.name))
 	}
 	return false
@@ -272,6 +271,12 @@ func (w *heardWriter) WriteHeader(status int) {
 func (w *heardWriter) Write(b []byte) (int, error) {
 	w.wrote = true
 	return w.ResponseWriter.Write(b)
+}
+
+// FlushError sends a header, so it counts.
+func (w *heardWriter) FlushError() error {
+	w.wrote = true
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 // Unwrap is for http.ResponseController.

@@ -69,12 +69,13 @@ func (o modelOp) apply(r *modelRecord) {
 
 // A modelRequest is what one request knows and has not yet saved.
 type modelRequest struct {
-	base      *modelRecord // as loaded or last saved; nil: none
-	ended     bool
-	returning bool
-	begun     bool
-	ops       []modelOp
-	cookie    string // "", "clear" or the number of a secret
+	base       *modelRecord // as loaded or last saved; nil: none
+	ended      bool
+	cookied    bool // its cookie opened a session
+	superseded bool // or had, until a moment ago
+	begun      bool
+	ops        []modelOp
+	cookie     string // "", "clear" or the number of a secret
 }
 
 // view is what the handler reads.
@@ -130,7 +131,7 @@ func (q *modelRequest) do(o modelOp) (err error) {
 
 func (q *modelRequest) drop(o modelOp) {
 	q.ops = nil
-	if q.base != nil {
+	if q.base != nil || q.superseded {
 		q.ops = []modelOp{o}
 	}
 }
@@ -151,9 +152,9 @@ func (m *model) load(secret int) *modelRequest {
 	case r == nil:
 		return &modelRequest{}
 	case r.secret != secret:
-		return &modelRequest{ended: true} // C7
+		return &modelRequest{ended: true, superseded: true} // C7
 	}
-	return &modelRequest{base: r.clone(), returning: true}
+	return &modelRequest{base: r.clone(), cookied: true}
 }
 
 // commit saves what q did. UpdateNow confirms: what it saw must be the newest.
@@ -163,7 +164,7 @@ func (m *model) commit(q *modelRequest, confirm bool) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	if v := ops[0].verb; (v == "destroy" || v == "replace") && !q.ended {
+	if v := ops[0].verb; (v == "destroy" || v == "replace") && q.base != nil {
 		there := m.records[q.base.n]
 		if q.base.user == "" && there != nil && there.user != "" {
 			q.ended = true // C4
@@ -171,7 +172,9 @@ func (m *model) commit(q *modelRequest, confirm bool) error {
 			delete(m.records, q.base.n)
 			switch {
 			case q.begun: // what left, left
-			case q.returning:
+			case q.ended:
+				q.cookie = ""
+			case q.cookied:
 				q.cookie = "clear"
 			default:
 				q.cookie = ""
@@ -210,7 +213,7 @@ func (m *model) commit(q *modelRequest, confirm bool) error {
 			i--
 		}
 		switch {
-		case i < 0 && len(ops) == 1 && ops[0].verb == "destroy":
+		case i < 0 && len(ops) == 1 && ops[0].verb == "destroy" && !q.superseded:
 			return nil
 		case i < 0:
 			return session.ErrEnded
@@ -230,7 +233,7 @@ func (m *model) commit(q *modelRequest, confirm bool) error {
 	fresh.n = m.next()
 	m.records[fresh.n] = fresh
 	m.mint(q, fresh)
-	q.base, q.ended, q.returning = fresh.clone(), false, false
+	q.base, q.ended, q.superseded = fresh.clone(), false, false
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -15,7 +17,7 @@ type queue struct {
 	shards [16]struct {
 		mu sync.Mutex
 		// lines holds an entry for each session that is being committed: who waits.
-		lines map[uuid.UUID][]chan handoff
+		lines map[uuid.UUID][]waiter
 		_     [48]byte // apart from the next shard's cache line
 	}
 }
@@ -24,42 +26,57 @@ type queue struct {
 type handoff struct {
 	known bool    // base is the record that is there now, none if it is gone
 	base  content // shared and immutable
-	err   error   // the store is away: whoever waited need not find that out in their turn
+	err   error   // the store is away: whoever waited as long as a commit may take need not try
+}
+
+// A waiter is a commit whose turn has not come.
+type waiter struct {
+	turn   chan handoff // has room for one
+	since  time.Time
+	logout bool // is never sent away untried (C4)
 }
 
 // enter waits for its turn with id. Unless the handoff holds an error, leave
 // must follow.
-func (q *queue) enter(id uuid.UUID) handoff {
+func (q *queue) enter(id uuid.UUID, logout bool) handoff {
 	shard := &q.shards[id[0]%16]
 	shard.mu.Lock()
 	waiting, busy := shard.lines[id]
 	if !busy {
 		if shard.lines == nil {
-			shard.lines = make(map[uuid.UUID][]chan handoff)
+			shard.lines = make(map[uuid.UUID][]waiter)
 		}
 		shard.lines[id] = nil
 		shard.mu.Unlock()
 		return handoff{}
 	}
-	turn := make(chan handoff, 1)
-	shard.lines[id] = append(waiting, turn)
+	w := waiter{turn: make(chan handoff, 1), since: time.Now(), logout: logout}
+	shard.lines[id] = append(waiting, w)
 	shard.mu.Unlock()
-	return <-turn
+	return <-w.turn
 }
 
-// leave gives the turn to the next in line, or an error to all of them.
-func (q *queue) leave(id uuid.UUID, h handoff) {
+// leave gives the turn to the next in line. An error goes to those who waited
+// for patience or longer, and ends their wait.
+func (q *queue) leave(id uuid.UUID, h handoff, patience time.Duration) {
 	shard := &q.shards[id[0]%16]
 	shard.mu.Lock()
+	defer shard.mu.Unlock()
 	waiting := shard.lines[id]
-	next := waiting
-	if len(waiting) == 0 || h.err != nil {
+	if h.err != nil {
+		waiting = slices.DeleteFunc(waiting, func(w waiter) bool {
+			sent := !w.logout && time.Since(w.since) >= patience
+			if sent {
+				w.turn <- h
+			}
+			return sent
+		})
+		h = handoff{}
+	}
+	if len(waiting) == 0 {
 		delete(shard.lines, id)
-	} else {
-		shard.lines[id], next = waiting[1:], waiting[:1]
+		return
 	}
-	shard.mu.Unlock()
-	for _, turn := range next {
-		turn <- h
-	}
+	shard.lines[id] = waiting[1:]
+	waiting[0].turn <- h
 }

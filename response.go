@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -28,12 +29,16 @@ type response struct {
 	x     *exchange
 	phase phase
 
+	minted bool        // our Set-Cookie is in the header
 	before http.Header // what the header held when the manager was entered (R6)
-	after  http.Header // what a handler still sets once failed
+	after  http.Header // once failed: what a handler still sets
+	answer http.Header // once failed: what the error handler set
 	vary   [1]string   // the header's own, so that no two responses share a slice
 	cache  [1]string
-	cookie [1]string
 }
+
+// Format keeps every verb of fmt from printing what is inside (T2).
+func (w *response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "session.ResponseWriter") }
 
 // Header is the server's header map. Once the save has failed it is one that
 // nobody reads: behind a writer that buffers, the error handler's answer could
@@ -49,12 +54,12 @@ func (w *response) Header() http.Header {
 func (w *response) Unwrap() http.ResponseWriter { return w.rw }
 
 // WriteHeader saves the session, unless status is informational. 101 ends the
-// header like a final status does. A status below 100 is left to the server's
-// writer, which panics, before anything is saved (R10).
+// header like a final status does. One below 100 or above 999 is left to the
+// server's writer, which panics, before anything is saved (R10).
 func (w *response) WriteHeader(status int) {
-	if status < 200 && status != http.StatusSwitchingProtocols {
+	if status < 200 && status != http.StatusSwitchingProtocols || status > 999 {
 		if w.phase != failed {
-			w.stripCookie() // a proxy's backend may send one early (R13)
+			w.stripCookie(0) // a proxy's backend may send one early (R13)
 			w.rw.WriteHeader(status)
 		}
 		return
@@ -173,10 +178,11 @@ func (w *response) begin() error {
 func (w *response) seal() {
 	line, looked := w.markBegun()
 	h := w.rw.Header()
-	w.stripCookie()
+	w.stripCookie(0)
 	if line != nil {
-		addLine(h, "Set-Cookie", *line, &w.cookie)
-		w.cache[0] = "no-store" // a shared cache must not hand our cookie to others
+		w.minted = true
+		addLine(h, "Set-Cookie", *line, new([1]string)) // not ours to hold on to (T2)
+		w.cache[0] = "no-store"                         // a shared cache must not hand our cookie to others
 		h["Cache-Control"] = w.cache[:]
 	}
 	if !looked {
@@ -213,30 +219,57 @@ func (w *response) markBegun() (line *string, looked bool) {
 	return line, s.looked
 }
 
-// stripCookie removes cookies of our name that are not ours (R13).
-func (w *response) stripCookie() {
+// stripCookie removes cookies of our name that are not ours (R13): all but the
+// first keep ones, in each spelling of the field's name that a map can hold.
+func (w *response) stripCookie(keep int) {
 	h := w.rw.Header()
-	lines := h["Set-Cookie"]
-	kept := 0
-	for _, line := range lines {
-		if !w.x.m.cookie.ours(line) {
-			kept++
+	if lines := h["Set-Cookie"]; len(lines) > 0 {
+		w.stripLines(h, "Set-Cookie", lines, keep)
+	}
+	for name, lines := range h {
+		if len(name) == len("Set-Cookie") && name != "Set-Cookie" && strings.EqualFold(name, "Set-Cookie") {
+			w.stripLines(h, name, lines, 0)
 		}
 	}
-	switch kept {
-	case len(lines):
-		return
-	case 0:
-		delete(h, "Set-Cookie")
+}
+
+func (w *response) stripLines(h http.Header, name string, lines []string, keep int) {
+	ours := w.x.m.cookie.ours
+	if !slices.ContainsFunc(lines, ours) {
 		return
 	}
-	others := make([]string, 0, kept+1)
+	kept := make([]string, 0, len(lines)) // the old slice may be shared between requests
 	for _, line := range lines {
-		if !w.x.m.cookie.ours(line) {
-			others = append(others, line)
+		if !ours(line) || keep > 0 {
+			kept = append(kept, line)
+		}
+		if ours(line) {
+			keep--
 		}
 	}
-	h["Set-Cookie"] = others
+	h[name] = kept
+	if len(kept) == 0 {
+		delete(h, name)
+	}
+}
+
+// settleHeader takes back what the handler did to the header once it was
+// complete. The server has sent it by then and does not care, but a writer
+// outside that buffers, such as http.TimeoutHandler's, reads it only now (R6, R13).
+func (w *response) settleHeader() {
+	h := w.rw.Header()
+	if w.phase == failed {
+		clear(h)
+		maps.Copy(h, w.answer)
+		return
+	}
+	if !w.minted {
+		w.stripCookie(0)
+		return
+	}
+	w.stripCookie(1)
+	w.cache[0] = "no-store"
+	h["Cache-Control"] = w.cache[:]
 }
 
 // variesByCookie reports whether Vary says so already (RFC 9110, section 12.5.5).
@@ -259,11 +292,10 @@ func (w *response) fail(err error) {
 	w.markFailed()
 	h := w.rw.Header()
 	clear(h)
-	for name, values := range w.before {
-		h[name] = values
-	}
+	maps.Copy(h, w.before)
 	w.x.cancelable().cancel(err)
 	w.x.m.answer(w.rw, w.x.request, err)
+	w.answer = h.Clone()
 }
 
 // markFailed closes the session for cookies and forgets the one that waited.

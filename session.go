@@ -41,14 +41,19 @@ type Session struct {
 	steps   []step
 	frozen  int      // so many steps are part of a commit and no longer change
 	inDoubt *attempt // a commit whose outcome the store did not tell
+	moot    *attempt // one that a Destroy made unimportant
 
 	freshID uuid.UUID // of the session that steps begin
 	freshAt int64
 
 	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
 
+	refusals int   // commits that were refused
+	refusal  error // the last one's
+
 	looked    bool // the handler consulted the session (R12)
-	returning bool // the request presented this session
+	cookied   bool // the request's cookie opened a session
+	returning bool // and it is still that one
 	saved     bool // a commit wrote it, so no touch is due
 	begun     bool // the response header is gone: no cookie can leave (R7)
 	closed    bool // the request is over (R14)
@@ -69,7 +74,8 @@ type standing uint8
 const (
 	anonymous  standing = iota
 	live                // base is the session that it opened
-	ended               // it opened base once, or was superseded (C3, C7): only a Login writes
+	ended               // it opened base until somebody else ended that (C3): only a Login writes
+	superseded          // it opened a session until a moment ago (C7): likewise
 	unreadable          // its record is not ours to judge (R15): nothing writes
 )
 
@@ -115,14 +121,19 @@ func (s *Session) runUpdate(f update, old []byte) ([]byte, error) {
 // insideUpdate reports whether the calling goroutine is inside runUpdate. It
 // walks the stack, and so is asked only while some update is running.
 func insideUpdate() bool {
-	var pcs [128]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
-	for {
-		frame, more := frames.Next()
-		if frame.Entry == runUpdateEntry() {
-			return true
+	var pcs [64]uintptr
+	for skip := 3; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		for frames := runtime.CallersFrames(pcs[:n]); ; {
+			frame, more := frames.Next()
+			if frame.Entry == runUpdateEntry() {
+				return true
+			}
+			if !more {
+				break
+			}
 		}
-		if !more {
+		if n < len(pcs) {
 			return false
 		}
 	}
@@ -309,7 +320,7 @@ func (s *Session) cookieCanLeave() error {
 	return nil
 }
 
-var errClosed = errors.New("session: used after its request ended; nothing was changed (R14)")
+var errClosed = fmt.Errorf("session: used after its request ended, nothing was changed: %w", ErrCommitted)
 
 // Renew mints a new secret and keeps everything else, for a change of privilege
 // that is not a login. The lifetime goes on (E5). It returns [ErrCommitted] after
@@ -355,19 +366,24 @@ func (s *Session) Clear() {
 // encode, and after the two others, the changes are dropped. After any other
 // the outcome is unknown, and the changes are sent once more, as the same write,
 // with the response (C5).
-func (s *Session) Save(ctx context.Context) error { return s.save(ctx, commitNow) }
+func (s *Session) Save(ctx context.Context) error {
+	if err := s.canSave(ctx); err != nil {
+		return err
+	}
+	return s.commit(ctx, commitNow)
+}
 
-func (s *Session) save(ctx context.Context, mode commitMode) error {
+// canSave is nil while a save may begin.
+func (s *Session) canSave(ctx context.Context) error {
 	s.look()
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
+	defer s.mu.Unlock()
+	if s.closed {
 		return errClosed
 	}
 	if ctx.Err() != nil {
-		return &Error{Op: "save", Err: context.Cause(ctx)}
+		return fmt.Errorf("session: nothing was sent: %w", context.Cause(ctx))
 	}
-	return s.commit(ctx, mode)
+	return nil
 }
 
 // dropSteps forgets what was not yet saved and leaves o in its place, if there
@@ -375,8 +391,8 @@ func (s *Session) save(ctx context.Context, mode commitMode) error {
 func (s *Session) dropSteps(o op) {
 	s.steps = s.steps[:s.frozen]
 	s.freshID, s.freshAt = uuid.Nil, 0
-	if s.base.exists() || s.frozen > 0 {
-		s.addStep(step{op: o})
+	if s.base.exists() || s.frozen > 0 || s.standing == superseded || s.standing == unreadable {
+		s.addStep(step{op: o}) // the last two to be told that nothing was destroyed
 	}
 }
 
@@ -418,8 +434,7 @@ func (s *Session) change(name string) *change {
 	if st.changes == nil && len(s.steps) == 1 {
 		st.changes = s.room.changes[:0]
 	}
-	c, _ := st.put(name)
-	return c
+	return st.put(name)
 }
 
 func (s *Session) get(name string) ([]byte, bool) {
@@ -452,35 +467,40 @@ func (s *Session) remove(name string) {
 	}
 }
 
-func (s *Session) take(name string) ([]byte, bool) {
+// take removes a value that wanted accepts.
+func (s *Session) take(name string, wanted func([]byte) bool) (found bool) {
 	s.look()
 	defer s.mu.Unlock()
 	data, found := visible(&s.base, s.steps, name)
-	if found {
+	if found && wanted(data) {
 		s.remove(name)
 	}
-	return data, found
+	return found
 }
 
 // update adds f to what is done to name. Behind a Set or Delete of this request
 // f has its final input and is folded in; otherwise it is kept, to run again on
-// what a commit finds (C2).
-func (s *Session) update(name string, survives bool, f update) {
+// what a commit finds (C2). With freeze the steps so far, n of them, are a commit's.
+func (s *Session) update(name string, survives bool, f update, freeze bool) (n int, err error) {
 	s.look()
 	defer s.mu.Unlock()
 	old, _ := visible(&s.base, s.steps, name)
-	data, err := s.runUpdate(f, old)
+	data, failure := s.runUpdate(f, old)
 	c := s.change(name)
 	if c == nil {
-		return
+		return 0, errClosed
 	}
 	if !c.known {
 		c.updates = append(c.updates, f)
 	}
 	if c.err == nil { // a value that could not be encoded is not healed by an update (R8)
-		c.data, c.survives, c.err = data, survives, err
+		c.data, c.survives, c.err = data, survives, failure
 	}
 	s.begin(time.Now().UnixMilli())
+	if freeze {
+		s.frozen = len(s.steps)
+	}
+	return s.frozen, nil
 }
 
 // Format keeps every verb of fmt, %#v included, from printing what is inside (T2).
