@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,35 +44,57 @@ func checkMemoryShard(t *testing.T, sh *memoryShard) {
 	t.Helper()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	checkMemoryTable(t, &sh.live)
-	checkMemoryTable(t, &sh.old)
-	for id := range sh.old.byID {
-		if sh.live.byID[id] != nil {
-			t.Fatalf("%v is in both tables", id)
+	mt := &sh.table
+	n := len(mt.byEnd)
+	if len(mt.chunks) < (n+memoryChunk-1)/memoryChunk {
+		t.Fatalf("%d entries in %d chunks", n, len(mt.chunks))
+	}
+	for place := range uint32(len(mt.chunks) * memoryChunk) {
+		e := mt.at(place)
+		if int(place) >= n {
+			if e.data != nil || e.owner != "" {
+				t.Fatalf("the free place %d of %d keeps data", place, n)
+			}
+			continue
 		}
+		checkMemoryEntry(t, mt, place, e)
+	}
+	checkMemoryIndex(t, mt)
+}
+
+func checkMemoryEntry(t *testing.T, mt *memoryTable, place uint32, e *memoryEntry) {
+	t.Helper()
+	if mt.byEnd[e.pos] != place || mt.find(e.id) != e {
+		t.Fatalf("entry %v in place %d is not found there", e.id, place)
+	}
+	if e.filed > filing(e.end) {
+		t.Fatalf("entry %v is filed under %d, after its end at %d", e.id, e.filed, filing(e.end))
+	}
+	if up := mt.at(mt.byEnd[max(int(e.pos)-1, 0)/2]); up.filed > e.filed {
+		t.Fatalf("entry %v is filed before the one above it, %v", e.id, up.id)
 	}
 }
 
-func checkMemoryTable(t *testing.T, mt *memoryTable) {
+// checkMemoryIndex proves that each place is in the indexes once.
+func checkMemoryIndex(t *testing.T, mt *memoryTable) {
 	t.Helper()
-	if len(mt.byID) != len(mt.byEnd) || len(mt.byEnd) > mt.peak {
-		t.Fatalf("%d entries by ID, %d by end, peak %d", len(mt.byID), len(mt.byEnd), mt.peak)
-	}
-	for _, e := range mt.byEnd[len(mt.byEnd):cap(mt.byEnd)] {
-		if e != nil {
-			t.Fatalf("the heap's array keeps %v, which left it", e.id)
+	seen, used := make(map[uint32]bool), 0
+	for _, x := range []*memoryIndex{&mt.byID, &mt.former} {
+		for _, s := range x.slots {
+			if s == 0 || s == memoryGone {
+				continue
+			}
+			if seen[s] || int(s) > len(mt.byEnd) {
+				t.Fatalf("the index has place %d of %d (twice: %v)", s-1, len(mt.byEnd), seen[s])
+			}
+			seen[s] = true
+		}
+		if x == &mt.byID {
+			used = len(seen)
 		}
 	}
-	for pos, e := range mt.byEnd {
-		if e.pos != pos || mt.byID[e.id] != e {
-			t.Fatalf("entry %v at %d believes that it is at %d", e.id, pos, e.pos)
-		}
-		if e.filed > e.end {
-			t.Fatalf("entry %v is filed %v after its end", e.id, time.Duration(e.filed-e.end))
-		}
-		if up := mt.byEnd[max(pos-1, 0)/2]; up.filed > e.filed {
-			t.Fatalf("entry %v is filed before the one above it, %v", e.id, up.id)
-		}
+	if len(seen) != len(mt.byEnd) || used != mt.byID.used || 4*used > 3*len(mt.byID.slots) {
+		t.Fatalf("%d entries, %d in the indexes; %d of %d slots of the newer used, it counts %d", len(mt.byEnd), len(seen), used, len(mt.byID.slots), mt.byID.used)
 	}
 }
 
@@ -181,15 +204,14 @@ func TestMemoryStoreE6SweepGivesBackWithoutACall(t *testing.T) {
 	})
 }
 
-// checkMemoryEmpty proves that nothing of a peak is left: no map, no heap, no
-// timer.
+// checkMemoryEmpty proves that nothing of a peak is left: no chunk, no index, no
+// heap, no timer.
 func checkMemoryEmpty(t *testing.T, s *MemoryStore) {
 	t.Helper()
 	for i := range s.shards {
-		for _, mt := range []*memoryTable{&s.shards[i].live, &s.shards[i].old} {
-			if mt.byID != nil || mt.byEnd != nil || mt.peak != 0 {
-				t.Fatalf("shard %d keeps room for %d entries", i, mt.peak)
-			}
+		mt := &s.shards[i].table
+		if mt.chunks != nil || mt.byEnd != nil || mt.byID.slots != nil || mt.former.slots != nil {
+			t.Fatalf("shard %d keeps room for %d entries", i, cap(mt.byEnd))
 		}
 	}
 	if s.armed.Load() {
@@ -282,21 +304,72 @@ func TestMemoryStoreE6GivesBackAPeakStepByStep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	holds := 0
-	for more := true; more; holds++ {
+	for more, holds := true, 0; more; holds++ {
+		chunks := len(sh.table.chunks)
 		more = sh.collect(time.Now().UnixNano())
-		if moved := len(sh.live.byEnd); moved > (holds+1)*memorySweepStep {
-			t.Fatalf("%d lock holds moved %d entries", holds+1, moved)
+		if went := chunks - len(sh.table.chunks); went > memorySweepStep {
+			t.Fatalf("one lock hold let go of %d chunks", went)
 		}
 		checkMemory(t, s)
 		for i := range 200 {
 			if _, err := s.Load(t.Context(), memoryID(i)); err != nil {
-				t.Fatalf("record %d while the table is replaced: %v", i, err)
+				t.Fatalf("record %d after %d lock holds: %v", i, holds+1, err)
 			}
 		}
 	}
-	if holds != 4 || sh.live.peak != 200 || sh.old.byID != nil || sh.old.byEnd != nil {
-		t.Errorf("after %d lock holds: room for %d, %d in the old table", holds, sh.live.peak, len(sh.old.byID))
+	mt := &sh.table
+	if len(mt.chunks) > 200/memoryChunk+1 || cap(mt.byEnd) > 400 || len(mt.byID.slots) > 4*200 || mt.former.slots != nil {
+		t.Errorf("for 200 entries: %d chunks, room for %d ends, %d slots", len(mt.chunks), cap(mt.byEnd), len(mt.byID.slots))
+	}
+}
+
+// The index moves to one of another size while records come, go and are read.
+func TestMemoryStoreE6IndexGrowsAndShrinksStepByStep(t *testing.T) {
+	s := new(MemoryStore)
+	sh := s.shard(memoryID(0))
+	const n = 5000
+	for i := range n {
+		if _, err := s.Save(t.Context(), memoryID(i), 0, Record{Version: 1}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if i%97 == 0 {
+			checkMemory(t, s)
+		}
+	}
+	for i := range n {
+		if i%50 == 0 {
+			continue
+		}
+		if err := s.Delete(t.Context(), memoryID(i), 1); err != nil {
+			t.Fatal(err)
+		}
+		if i%89 == 0 {
+			checkMemory(t, s)
+		}
+	}
+	was := len(sh.table.byID.slots)
+	for len(sh.table.byID.slots) == was {
+		if !sh.collect(time.Now().UnixNano()) {
+			t.Fatalf("with %d entries the index keeps %d slots", sh.len(), was)
+		}
+	}
+	if len(sh.table.former.slots) != was || sh.table.moved == was {
+		t.Fatal("the index was replaced at once")
+	}
+	// A crowd that comes while the smaller index fills must find room in it.
+	for i := range n {
+		_, err := s.Save(t.Context(), memoryID(i), 0, Record{Version: 1}, time.Hour)
+		if (err == nil) != (i%50 != 0) {
+			t.Fatal(err)
+		}
+		checkSometimes(t, s, i)
+	}
+}
+
+func checkSometimes(t *testing.T, s *MemoryStore, i int) {
+	t.Helper()
+	if i%31 == 0 {
+		checkMemory(t, s)
 	}
 }
 
@@ -424,4 +497,48 @@ func BenchmarkMemoryStore(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkMemoryStoreSweep reports the longest time that the sweep holds a
+// shard's lock while half of n records expire, and the time it takes in all.
+func BenchmarkMemoryStoreSweep(b *testing.B) {
+	const n = 1_000_000
+	for b.Loop() {
+		s, ctx := new(MemoryStore), context.Background()
+		for i := range n {
+			ttl := time.Hour
+			if i%2 == 0 {
+				ttl = time.Minute
+			}
+			if _, err := s.Save(ctx, uuid.New(), 0, Record{Version: 1, Data: make([]byte, 400)}, ttl); err != nil {
+				b.Fatal(err)
+			}
+		}
+		runtime.GC()
+		holds := sweepHolds(s, time.Now().Add(2*time.Minute).UnixNano())
+		if s.Len() != n/2 {
+			b.Fatalf("%d of %d records left", s.Len(), n)
+		}
+		var sum time.Duration
+		for _, d := range holds {
+			sum += d
+		}
+		slices.Sort(holds)
+		b.ReportMetric(float64(sum.Milliseconds()), "sweep-ms")
+		b.ReportMetric(float64(holds[len(holds)*999/1000].Microseconds()), "p99.9-hold-us")
+		b.ReportMetric(float64(holds[len(holds)-1].Microseconds()), "longest-hold-us")
+	}
+}
+
+// sweepHolds is MemoryStore.collect with a clock.
+func sweepHolds(s *MemoryStore, now int64) (holds []time.Duration) {
+	for again := true; again; {
+		again = false
+		for i := range s.shards {
+			start := time.Now()
+			again = s.shards[i].collect(now) || again
+			holds = append(holds, time.Since(start))
+		}
+	}
+	return holds
 }
