@@ -243,7 +243,7 @@ func (o *outcome) alters(base *content) bool {
 
 // loses reports whether a value goes that no change names.
 func (o *outcome) loses(base *content) bool {
-	for in := base.values(); len(in.rest) > 0; {
+	for in := base.values(); in.more(); {
 		v := in.value()
 		if _, named := search(o.changes, string(v.name)); !named && !o.keep.keeps(v) {
 			return true
@@ -259,7 +259,7 @@ func (o *outcome) maxValues(base *content) int {
 		size += len(o.changes[i].name) + len(o.changes[i].data) + 4
 	}
 	if base != nil {
-		size += len(base.values().rest)
+		size += len(base.data) - int(base.valuesAt)
 	}
 	return size
 }
@@ -272,7 +272,7 @@ func (o *outcome) appendValues(out []byte, base *content) []byte {
 		in = base.values()
 	}
 	changes := o.changes
-	for len(in.rest) > 0 {
+	for in.more() {
 		v := in.value()
 		for len(changes) > 0 && changes[0].name < string(v.name) {
 			out, changes = changes[0].append(out), changes[1:]

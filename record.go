@@ -69,56 +69,62 @@ func parseRecord(stored Record, id uuid.UUID) (content, error) {
 		return content{}, errRefused
 	}
 	c := content{data: d, version: stored.Version, user: stored.Owner}
-	in := reader{rest: d[recordTimesAt:]}
+	in := reader{data: d, at: recordTimesAt}
 	c.created, c.authenticated, c.end, c.written = in.millis(), in.millis(), in.millis(), in.millis()
 	if user := in.bytes(maxUserBytes); string(user) != stored.Owner {
 		in.bad = true
 	}
-	c.historyAt = uint32(len(d) - len(in.rest))
+	c.historyAt = uint32(in.at)
 	in.history(hashSize)
 	in.history(8)
-	c.valuesAt = uint32(len(d) - len(in.rest))
+	c.valuesAt = uint32(in.at)
 	in.checkValues()
-	if in.bad || len(in.rest) != 0 {
+	if in.bad || in.more() {
 		return content{}, errRefused
 	}
 	return c, nil
 }
 
-// A reader takes a record apart. After the first fault it reads zeros.
+// A reader takes a record apart. After the first fault it reads zeros. It moves by
+// a number, not by slicing: a stored pointer costs a write barrier while the
+// garbage collector runs.
 type reader struct {
-	rest []byte
+	data []byte
+	at   int
 	bad  bool
 }
+
+func (in *reader) more() bool { return in.at < len(in.data) }
+
+func (in *reader) fail() { in.bad, in.at = true, len(in.data) }
 
 // uvarint reads a number as encoding/binary writes it, in its one minimal spelling.
 func (in *reader) uvarint(limit uint64) uint64 {
 	var v uint64
-	for i, b := range in.rest {
-		if i == binary.MaxVarintLen64-1 {
-			break // more than limit in any case
-		}
+	for i := 0; i < binary.MaxVarintLen64-1 && in.at+i < len(in.data); i++ { // longer ones are more than any limit
+		b := in.data[in.at+i]
 		v |= uint64(b&0x7f) << (7 * i)
-		if b < 0x80 {
-			if v > limit || b == 0 && i > 0 { // a last byte of 0 is a longer spelling
-				break
-			}
-			in.rest = in.rest[i+1:]
-			return v
+		if b >= 0x80 {
+			continue
 		}
+		if v > limit || b == 0 && i > 0 { // a last byte of 0 is a longer spelling
+			break
+		}
+		in.at += i + 1
+		return v
 	}
-	in.bad, in.rest = true, nil
+	in.fail()
 	return 0
 }
 
 func (in *reader) take(n uint64) []byte {
-	if in.bad || n > uint64(len(in.rest)) {
-		in.bad, in.rest = true, nil
+	if in.bad || n > uint64(len(in.data)-in.at) {
+		in.fail()
 		return nil
 	}
-	b := in.rest[:n:n]
-	in.rest = in.rest[n:]
-	return b
+	from := in.at
+	in.at += int(n)
+	return in.data[from:in.at:in.at]
 }
 
 func (in *reader) millis() int64             { return int64(in.uvarint(maxMillis)) }
@@ -127,18 +133,18 @@ func (in *reader) bytes(limit uint64) []byte { return in.take(in.uvarint(limit))
 // history returns the entries of a list of fixed-size items with their times.
 func (in *reader) history(size uint64) []byte {
 	n := in.uvarint(maxHistory)
-	all := in.rest
+	from := in.at
 	for range n {
 		in.take(size)
 		in.millis()
 	}
-	return all[:len(all)-len(in.rest)]
+	return in.data[from:in.at]
 }
 
 // checkValues reads the named values, which are the rest of the record.
 func (in *reader) checkValues() {
 	var last []byte
-	for len(in.rest) > 0 && !in.bad {
+	for in.more() && !in.bad {
 		v := in.value()
 		in.bad = in.bad || len(v.name) == 0 || bytes.Compare(v.name, last) <= 0
 		last = v.name
@@ -174,7 +180,7 @@ func (c *content) superseded() []byte {
 	if !c.exists() {
 		return nil
 	}
-	in := reader{rest: c.data[c.historyAt:c.valuesAt]}
+	in := reader{data: c.data[c.historyAt:c.valuesAt]}
 	return in.history(hashSize)
 }
 
@@ -183,7 +189,7 @@ func (c *content) recent() []byte {
 	if !c.exists() {
 		return nil
 	}
-	in := reader{rest: c.data[c.historyAt:c.valuesAt]}
+	in := reader{data: c.data[c.historyAt:c.valuesAt]}
 	in.history(hashSize)
 	return in.history(8)
 }
@@ -193,12 +199,12 @@ func (c *content) values() reader {
 	if !c.exists() {
 		return reader{}
 	}
-	return reader{rest: c.data[c.valuesAt:]}
+	return reader{data: c.data[c.valuesAt:]}
 }
 
 // lookup finds a value by name. Names ascend, so it stops where the name would be.
 func (c *content) lookup(name string) (value, bool) {
-	for in := c.values(); len(in.rest) > 0; {
+	for in := c.values(); in.more(); {
 		v := in.value()
 		if string(v.name) == name {
 			return v, true
@@ -213,7 +219,7 @@ func (c *content) lookup(name string) (value, bool) {
 // wasSuperseded reports whether hash was the record's until less than
 // supersededFor ago (C7).
 func (c *content) wasSuperseded(hash *[hashSize]byte, now int64) bool {
-	for in := (reader{rest: c.superseded()}); len(in.rest) > 0; {
+	for in := (reader{data: c.superseded()}); in.more(); {
 		old, at := in.take(hashSize), in.millis()
 		if now-at < supersededFor.Milliseconds() && equalHash(old, hash) {
 			return true
@@ -231,7 +237,7 @@ func (c *content) committed(version uint64) bool {
 	if c.version == version {
 		return true
 	}
-	for in := (reader{rest: c.recent()}); len(in.rest) > 0; in.millis() {
+	for in := (reader{data: c.recent()}); in.more(); in.millis() {
 		if binary.BigEndian.Uint64(in.take(8)) == version {
 			return true
 		}
@@ -251,7 +257,8 @@ type draft struct {
 	base          *content      // whose history it continues; nil: none
 	window        time.Duration // how far back recent versions are kept
 	outcome       *outcome      // whose values it takes
-	history       int           // bytes of superseded secrets and recent versions, once encoded
+	historyAt     int           // where the histories begin, and the values, once encoded
+	valuesAt      int
 }
 
 // encode writes the record that draft describes.
@@ -273,10 +280,10 @@ func (d *draft) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(d.user)))
 	b = append(b, d.user...)
-	d.history = -len(b)
+	d.historyAt = len(b)
 	b = d.appendSuperseded(b)
 	b = d.appendRecent(b)
-	d.history += len(b)
+	d.valuesAt = len(b)
 	b = d.outcome.appendValues(b, d.base)
 	// The estimate above is generous; a stored record should not be.
 	if cap(b)-len(b) > 32 {
@@ -315,11 +322,11 @@ func (d *draft) appendRecent(b []byte) []byte {
 func appendHistory(b, old []byte, size uint64, since int64, added []byte) []byte {
 	var kept [maxHistory + 1][]byte
 	n := 0
-	for in := (reader{rest: old}); len(in.rest) > 0; {
-		entry := in.rest
+	for in := (reader{data: old}); in.more(); {
+		from := in.at
 		in.take(size)
 		if at := in.millis(); at > since {
-			kept[n] = entry[:len(entry)-len(in.rest)]
+			kept[n] = old[from:in.at]
 			n++
 		}
 	}

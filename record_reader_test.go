@@ -52,13 +52,13 @@ func (c *content) foreign() foreignRecord {
 		Created: c.created, Authenticated: c.authenticated, End: c.end, Written: c.written,
 		Superseded: []foreignEntry{}, Recent: []foreignEntry{}, Values: []foreignValue{},
 	}
-	for in := (reader{rest: c.superseded()}); len(in.rest) > 0; {
+	for in := (reader{data: c.superseded()}); in.more(); {
 		f.Superseded = append(f.Superseded, foreignEntry{Hash: hex.EncodeToString(in.take(hashSize)), At: in.millis()})
 	}
-	for in := (reader{rest: c.recent()}); len(in.rest) > 0; {
+	for in := (reader{data: c.recent()}); in.more(); {
 		f.Recent = append(f.Recent, foreignEntry{Version: hex.EncodeToString(in.take(8)), At: in.millis()})
 	}
-	for in := c.values(); len(in.rest) > 0; {
+	for in := c.values(); in.more(); {
 		v := in.value()
 		f.Values = append(f.Values, foreignValue{string(v.name), v.survives, v.data})
 	}

@@ -3,9 +3,12 @@ package session
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"flag"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -178,7 +181,7 @@ func reencode(c *content) []byte {
 	b = append(b, whole[recordTimesAt:len(whole)-2]...) // without its two empty histories
 	b = appendHistory(b, c.superseded(), hashSize, -1, nil)
 	b = appendHistory(b, c.recent(), 8, -1, nil)
-	for in := c.values(); len(in.rest) > 0; {
+	for in := c.values(); in.more(); {
 		v := in.value()
 		b = appendValue(b, v.name, v.data, v.survives)
 	}
@@ -192,6 +195,35 @@ func TestT5DecodingAllocatesNothing(t *testing.T) {
 	for name, r := range map[string]Record{"good": rec, "hostile": hostile} {
 		if n := testing.AllocsPerRun(100, func() { parseRecord(r, d.id) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// TestCommittedViewIsTheParsedOne holds the view that a commit makes of its own
+// record to what reading that record gives.
+func TestCommittedViewIsTheParsedOne(t *testing.T) {
+	m, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newExchange(m, noResponse{}, httptest.NewRequest("GET", "/", nil))
+	key := NewKey[string]("name")
+	for i, change := range []func() error{
+		func() error { key.Set(&x.session, "x"); return nil },
+		func() error { return x.session.Login("alice") },
+		x.session.Renew,
+		func() error { key.Set(&x.session, "y"); return nil },
+	} {
+		if err := errors.Join(change(), x.session.Save(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		stored, err := m.store.Load(t.Context(), x.session.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := parseRecord(stored, x.session.ID())
+		if err != nil || !reflect.DeepEqual(x.session.base, want) {
+			t.Errorf("save %d: %v\n got %+v\nwant %+v", i, err, x.session.base, want)
 		}
 	}
 }

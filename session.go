@@ -255,7 +255,7 @@ func (s *Session) Names() iter.Seq[string] {
 	s.look()
 	defer s.mu.Unlock()
 	var names []string
-	for in := s.base.values(); len(in.rest) > 0; {
+	for in := s.base.values(); in.more(); {
 		names = append(names, string(in.value().name))
 	}
 	for i := range s.steps {

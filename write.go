@@ -18,7 +18,7 @@ import (
 // no record, so a copy that was stalled on its way could take effect after a
 // logout: what it then makes must be nothing that a cookie opens (C1).
 func (c *committer) save(o *outcome) (done bool, err error) {
-	next, ttl, err := c.build(o)
+	next, base, ttl, err := c.build(o)
 	if err != nil {
 		return false, err
 	}
@@ -27,7 +27,7 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 		if o.fresh && c.sent {
 			c.earlier = append(c.earlier, c.attempt)
 			c.version, c.line = 0, nil
-			if next, ttl, err = c.build(o); err != nil {
+			if next, base, ttl, err = c.build(o); err != nil {
 				return false, err
 			}
 		}
@@ -41,9 +41,8 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 		release()
 		switch {
 		case err == nil:
-			base, err := parseRecord(next, id)
 			c.landed(o, base, ttl)
-			return true, err
+			return true, nil
 		case errors.Is(err, ErrConflict):
 			return c.conflict(o, conflicting, id)
 		case errors.Is(err, ErrNotFound):
@@ -132,12 +131,12 @@ func (c *committer) target(o *outcome) (id uuid.UUID, prev uint64) {
 	return c.base.id(), c.base.version
 }
 
-// build makes the next record of the session, and its ttl.
-func (c *committer) build(o *outcome) (Record, time.Duration, error) {
+// build makes the next record of the session, the view of it, and its ttl.
+func (c *committer) build(o *outcome) (next Record, base content, ttl time.Duration, err error) {
 	now := time.Now()
 	d := draft{
 		user: o.user, created: o.created, authenticated: o.authenticated,
-		written: now.UnixMilli(), window: 2 * c.m.timeout, outcome: o,
+		written: now.UnixMilli(), window: c.m.window(), outcome: o,
 	}
 	if o.fresh {
 		c.beginFresh(now)
@@ -157,17 +156,30 @@ func (c *committer) build(o *outcome) (Record, time.Duration, error) {
 	if c.version == 0 {
 		c.version = newVersion()
 	}
-	ttl := min(c.m.idle, timeOf(d.end).Sub(now)).Truncate(time.Millisecond)
+	ttl = min(c.m.idle, timeOf(d.end).Sub(now)).Truncate(time.Millisecond)
 	if ttl < time.Millisecond {
-		return Record{}, 0, ErrEnded // the lifetime ran out between stand and here (E2)
+		return Record{}, content{}, 0, ErrEnded // the lifetime ran out between stand and here (E2)
 	}
 	data := d.encode()
 	// What a busy moment adds to a record, and a quiet one takes away, must not
 	// decide whether a value fits.
-	if size := len(data) - d.history; size > c.m.maxBytes {
-		return Record{}, 0, &Error{Op: "encode", Err: fmt.Errorf("the session needs %d bytes, Config.MaxBytes allows %d; keep large values elsewhere and their names here", size, c.m.maxBytes)}
+	if size := len(data) - (d.valuesAt - d.historyAt); size > c.m.maxBytes {
+		return Record{}, content{}, 0, &Error{Op: "encode", Err: fmt.Errorf("the session needs %d bytes, Config.MaxBytes allows %d; keep large values elsewhere and their names here", size, c.m.maxBytes)}
 	}
-	return Record{Version: c.version, Owner: o.user, Data: data}, ttl, nil
+	base = content{ // what parseRecord would say of it
+		data: data, version: c.version, user: o.user,
+		created: d.created, authenticated: d.authenticated, end: d.end, written: d.written,
+		historyAt: uint32(d.historyAt), valuesAt: uint32(d.valuesAt),
+	}
+	return Record{Version: c.version, Owner: o.user, Data: data}, base, ttl, nil
+}
+
+// window is how long versions are remembered (C5). A MemoryStore loses no answers.
+func (m *Manager) window() time.Duration {
+	if m.inMemory {
+		return 0
+	}
+	return 2 * m.timeout
 }
 
 func (c *committer) beginFresh(now time.Time) {
