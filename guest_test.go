@@ -59,12 +59,29 @@ func (v *guest) request(handle http.HandlerFunc) *httptest.ResponseRecorder {
 	return w
 }
 
+// tab is the same browser with the cookie that it has now. What one of the two
+// gets later, the other does not: the request of a tab was sent before.
+func (v *guest) tab() *guest {
+	c := *v
+	return &c
+}
+
+// newStalled is a guest of a manager whose store can be held and made to fail.
+func newStalled(t testing.TB, cfg session.Config) (v *guest, store *stallStore, records *session.MemoryStore) {
+	t.Helper()
+	records = new(session.MemoryStore)
+	store = newStallStore(records)
+	cfg.Store = store
+	return &guest{t: t, manager: newManager(t, cfg)}, store, records
+}
+
 // A spyStore counts calls, and keeps what it was given.
 type spyStore struct {
 	session.Store
 	mu                          sync.Mutex
 	loads, saves, touches, dels int
 	seen                        []string
+	inSave                      func(context.Context) error // an error is the answer
 }
 
 func (s *spyStore) note(n *int, what ...string) {
@@ -81,6 +98,11 @@ func (s *spyStore) Load(ctx context.Context, id uuid.UUID) (session.Record, erro
 
 func (s *spyStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
 	s.note(&s.saves, id.String(), next.Owner, string(next.Data))
+	if s.inSave != nil {
+		if err := s.inSave(ctx); err != nil {
+			return session.Record{}, err
+		}
+	}
 	return s.Store.Save(ctx, id, prev, next, ttl)
 }
 

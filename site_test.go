@@ -355,6 +355,7 @@ type stallStore struct {
 	mu     sync.Mutex
 	stalls map[string]*gate
 	fail   func(call string, prev uint64) error
+	lose   func(call string, prev uint64) error
 	calls  map[string]int
 }
 
@@ -379,6 +380,24 @@ func (s *stallStore) failing(rule func(call string, prev uint64) error) {
 	s.fail = rule
 }
 
+// losing has rule choose the error that comes instead of the store's answer, nil
+// for none. The call reaches the store.
+func (s *stallStore) losing(rule func(call string, prev uint64) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lose = rule
+}
+
+// away is a rule for failing and losing: these calls come to nothing.
+func away(calls ...string) func(call string, prev uint64) error {
+	return func(call string, _ uint64) error {
+		if slices.Contains(calls, call) {
+			return errAway
+		}
+		return nil
+	}
+}
+
 func (s *stallStore) called(call string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -398,7 +417,7 @@ func (s *stallStore) at(point string) {
 func (s *stallStore) around(call string, prev uint64, inner func() error) error {
 	s.mu.Lock()
 	s.calls[call]++
-	fail := s.fail
+	fail, lose := s.fail, s.lose
 	s.mu.Unlock()
 	s.at("before " + call)
 	if fail != nil {
@@ -408,6 +427,11 @@ func (s *stallStore) around(call string, prev uint64, inner func() error) error 
 	}
 	err := inner()
 	s.at("after " + call)
+	if lose != nil {
+		if lost := lose(call, prev); lost != nil {
+			return lost
+		}
+	}
 	return err
 }
 
