@@ -464,3 +464,19 @@ func TestPersistentCookieLastsForTheRestOfTheLifetime(t *testing.T) {
 		maxAge(d.do(renewed.cookies[0].Value, "login alice"), 12*time.Hour)
 	})
 }
+
+// A stream that was open for longer than a lowered idle timeout used to leave its
+// session the time that the old one had given it.
+func TestE5LoweredIdleTimeoutReachesTheSessionOfAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(session.MemoryStore)
+		v := &guest{t: t, manager: newManager(t, session.Config{Store: store, IdleTimeout: time.Hour})}
+		var id uuid.UUID
+		v.visit(func(s *session.Session) { s.Login("alice"); id = s.ID() })
+		v.manager = newManager(t, session.Config{Store: store, IdleTimeout: time.Second})
+		v.visit(func(s *session.Session) { s.User(); time.Sleep(1100 * time.Millisecond) })
+		if rec, err := store.Load(t.Context(), id); err == nil && rec.TTL > time.Second {
+			t.Errorf("E5: %v are left of an idle timeout of 1s", rec.TTL)
+		}
+	})
+}

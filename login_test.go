@@ -163,3 +163,35 @@ func TestL3LoginAsAnotherUserKeepsNothing(t *testing.T) {
 		}
 	})
 }
+
+// A Login with a replaced secret used to give its handler one ID and to store the
+// session under another.
+func TestL4LoginWithAReplacedSecretAnnouncesItsID(t *testing.T) {
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
+	v.visit(func(s *session.Session) { countKey.Set(s, 1) })
+	old := v.tab()
+	v.visit(func(s *session.Session) { s.Renew() })
+	var announced uuid.UUID
+	old.visit(func(s *session.Session) { s.Login("alice"); announced = s.ID() })
+	old.visit(func(s *session.Session) {
+		if s.ID() != announced || s.User() != "alice" {
+			t.Errorf("L4: Login announced %v, stored is %v of %q", announced, s.ID(), s.User())
+		}
+	})
+}
+
+// A Login that began anew, because its session had ended, used to be reported as
+// merged with another request's changes.
+func TestL4LoginThatBeginsAnewIsNoMerge(t *testing.T) {
+	var events eventLog
+	v := &guest{t: t, manager: newManager(t, session.Config{OnEvent: events.note})}
+	v.visit(func(s *session.Session) { countKey.Set(s, 1) })
+	v.tab().visit(func(s *session.Session) {
+		s.User()
+		v.visit(func(s *session.Session) { s.Destroy() })
+		s.Login("alice")
+	})
+	if events.count(session.EventConflictMerged) != 0 || events.count(session.EventLogin) != 1 {
+		t.Errorf("L4: events %v", events.events)
+	}
+}

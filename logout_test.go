@@ -177,19 +177,27 @@ func TestC4LogoutBehindAFailingSaveIsTried(t *testing.T) {
 // A logout that lost to other writers until its time was over used to be reported
 // as done.
 func TestC4LogoutThatRanOutOfTimeSaysSo(t *testing.T) {
-	var events eventLog
-	v, store, records := newStalled(t, session.Config{StoreTimeout: 100 * time.Millisecond, OnEvent: events.note})
-	v.visit(func(s *session.Session) { countKey.Set(s, 1) })
-	store.failing(func(call string, _ uint64) error {
-		if call == "delete" {
-			return session.ErrConflict
+	synctest.Test(t, func(t *testing.T) {
+		var events eventLog
+		v, store, records := newStalled(t, session.Config{StoreTimeout: 100 * time.Millisecond, OnEvent: events.note})
+		v.visit(func(s *session.Session) { countKey.Set(s, 1) })
+		w := v.visit(func(s *session.Session) {
+			s.Destroy()
+			store.failing(func(call string, _ uint64) error {
+				if call == "delete" {
+					return session.ErrConflict
+				}
+				return nil
+			})
+			store.losing(func(string, uint64) error { // nothing, but the look at who won takes all the time there is
+				time.Sleep(100 * time.Millisecond)
+				return nil
+			})
+		})
+		if records.Len() != 1 || w.Code != http.StatusServiceUnavailable || v.cookie == "" || events.count(session.EventDestroyed) != 0 {
+			t.Errorf("C4: %d records, status %d, cookie %q, %d events of a logout", records.Len(), w.Code, v.cookie, events.count(session.EventDestroyed))
 		}
-		return nil
 	})
-	w := v.visit(func(s *session.Session) { s.Destroy() })
-	if records.Len() != 1 || w.Code != http.StatusServiceUnavailable || v.cookie == "" || events.count(session.EventDestroyed) != 0 {
-		t.Errorf("C4: %d records, status %d, cookie %q, %d events of a logout", records.Len(), w.Code, v.cookie, events.count(session.EventDestroyed))
-	}
 }
 
 // A logout with a secret that was replaced used to be answered 200 while the session

@@ -331,6 +331,34 @@ func TestSupersededTokenIsUnknownAfterTenSeconds(t *testing.T) {
 	}
 }
 
+// A record keeps the 16 newest of its replaced secrets. What is older opens nothing
+// that is known, and a write with it begins a new session; the others are answered
+// 409 and get no cookie (C7). A secret replaced moments ago used to count on more.
+func TestC7SixteenReplacedSecretsAreToldApart(t *testing.T) {
+	v, _, records := newStalled(t, session.Config{})
+	v.visit(func(s *session.Session) { nameKey.Set(s, "x") })
+	var replaced []*guest // oldest first
+	for range 17 {
+		replaced = append(replaced, v.tab())
+		v.visit(func(s *session.Session) { s.Renew() })
+	}
+	for i, old := range replaced {
+		w := old.visit(func(s *session.Session) { nameKey.Set(s, "y") })
+		status, cookies := http.StatusConflict, 0
+		if i == 0 {
+			status, cookies = http.StatusOK, 1
+		}
+		if w.Code != status || len(w.Result().Cookies()) != cookies {
+			t.Errorf("C7: secret %d of 17: status %d, %d cookies", i+1, w.Code, len(w.Result().Cookies()))
+		}
+	}
+	v.visit(func(s *session.Session) {
+		if nameKey.Get(s) != "x" || records.Len() != 2 {
+			t.Errorf("C7: name %q, %d records", nameKey.Get(s), records.Len())
+		}
+	})
+}
+
 // A desk is a site without a network, for virtual time.
 type desk struct {
 	t       testing.TB

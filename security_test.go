@@ -434,3 +434,71 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		}()
 	}
 }
+
+// TestT2TheWriterPrintsNoSecret once the header has left: the response and the
+// request's context used to show the cookie's line under %v and %#v.
+func TestT2TheWriterPrintsNoSecret(t *testing.T) {
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
+	var printed []string
+	v.request(func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		s.Login("alice")
+		fmt.Fprint(w, "hello")
+		for _, thing := range []any{w, r.Context(), s} {
+			for _, verb := range []string{"%v", "%+v", "%#v"} {
+				printed = append(printed, fmt.Sprintf(verb, thing))
+			}
+		}
+	})
+	secrets := spellings(t, v.cookie)
+	for _, text := range printed {
+		refuse(t, "fmt", text, secrets)
+	}
+}
+
+// outdate turns the record of id into one that a newer version of the library wrote.
+func outdate(t *testing.T, store session.Store, id uuid.UUID) {
+	t.Helper()
+	rec, err := store.Load(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := append([]byte{2}, rec.Data[1:]...)
+	if _, err := store.Save(t.Context(), id, rec.Version, session.Record{Version: 77, Owner: rec.Owner, Data: data}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestR15LogoutOfAnUnreadableRecordIsRefused: it used to be answered 200 while the
+// record stayed.
+func TestR15LogoutOfAnUnreadableRecordIsRefused(t *testing.T) {
+	v, _, records := newStalled(t, session.Config{})
+	var id uuid.UUID
+	v.visit(func(s *session.Session) { s.Login("alice"); id = s.ID() })
+	outdate(t, records, id)
+	w := v.visit(func(s *session.Session) { s.Destroy() })
+	if w.Code != http.StatusServiceUnavailable || len(w.Result().Cookies()) != 0 || records.Len() != 1 {
+		t.Errorf("R15: status %d, cookies %v, %d records", w.Code, w.Result().Cookies(), records.Len())
+	}
+}
+
+// TestR15UnreadableCountsBeforeReplaced: of an unreadable record's token and one
+// that was replaced, the order in the header used to decide, and a Login could
+// overwrite the cookie of a session that a newer server still serves.
+func TestR15UnreadableCountsBeforeReplaced(t *testing.T) {
+	a, _, records := newStalled(t, session.Config{})
+	b := &guest{t: t, manager: a.manager}
+	a.visit(func(s *session.Session) { countKey.Set(s, 1) })
+	var id uuid.UUID
+	b.visit(func(s *session.Session) { s.Login("alice"); id = s.ID() })
+	replaced := a.cookie
+	a.visit(func(s *session.Session) { s.Renew() })
+	outdate(t, records, id)
+	for _, cookies := range []string{b.cookie + "; " + replaced, replaced + "; " + b.cookie} {
+		v := &guest{t: t, manager: a.manager, cookie: cookies}
+		w := v.visit(func(s *session.Session) { s.Login("bob") })
+		if w.Code != http.StatusServiceUnavailable || len(w.Result().Cookies()) != 0 {
+			t.Errorf("R15: status %d, %d cookies", w.Code, len(w.Result().Cookies()))
+		}
+	}
+}

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/sojourn-go/session"
@@ -380,4 +382,104 @@ func TestRevoke(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestR8BytesThatAreNotUTF8AreRefused in JSON that a value makes itself, which used
+// to be stored as it was.
+func TestR8BytesThatAreNotUTF8AreRefused(t *testing.T) {
+	v, _, records := newStalled(t, session.Config{})
+	raw := session.NewKey[json.RawMessage]("raw")
+	if w := v.visit(func(s *session.Session) { raw.Set(s, json.RawMessage("\"\xff\"")) }); w.Code != http.StatusInternalServerError || records.Len() != 0 {
+		t.Errorf("R8: status %d, %d records", w.Code, records.Len())
+	}
+}
+
+// TestR8ErrorsQuoteNoValue: what encoding/json says of a bad number used to quote it.
+func TestR8ErrorsQuoteNoValue(t *testing.T) {
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
+	number := session.NewKey[json.Number]("number")
+	v.visit(func(s *session.Session) {
+		number.Set(s, "hunter2")
+		if err := s.Save(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("R8: the error is %v", err)
+		}
+	})
+}
+
+// TestR8MaxBytesIsForValues: the versions that a busy moment adds to a record used
+// to count, and a value that had fitted was refused a few requests later.
+func TestR8MaxBytesIsForValues(t *testing.T) {
+	v := &guest{t: t, manager: newManager(t, session.Config{MaxBytes: 1024})}
+	if w := v.visit(func(s *session.Session) { nameKey.Set(s, strings.Repeat("x", 900)); countKey.Set(s, 0) }); w.Code != http.StatusOK {
+		t.Fatalf("status %d", w.Code)
+	}
+	for i := range 20 {
+		if w := v.visit(func(s *session.Session) { countKey.Update(s, func(n int) int { return n%9 + 1 }) }); w.Code != http.StatusOK {
+			t.Fatalf("R8: increment %d of one digit was answered %d", i, w.Code)
+		}
+	}
+}
+
+// TestR9ReplacingAnotherTypesValueIsTold: Update used to read it as absent and to
+// replace it without an event, and Take to say that it was absent and remove it.
+func TestR9ReplacingAnotherTypesValueIsTold(t *testing.T) {
+	var events eventLog
+	v := &guest{t: t, manager: newManager(t, session.Config{OnEvent: events.note})}
+	two := session.NewKey[string]("two")
+	v.visit(func(s *session.Session) { nameKey.Set(s, "precious"); two.Set(s, "precious") })
+	v.visit(func(s *session.Session) { session.NewKey[int]("name").Update(s, func(n int) int { return n + 1 }) })
+	if events.count(session.EventValueRefused) == 0 {
+		t.Error("R9: Update replaced another type's value, and no event tells")
+	}
+	v.visit(func(s *session.Session) {
+		if _, found := session.NewKey[int]("two").Take(s); found {
+			t.Error("R9: Take found a value of another type")
+		}
+	})
+	v.visit(func(s *session.Session) {
+		if two.Get(s) != "precious" {
+			t.Error("R9: Take said absent, and removed the bytes")
+		}
+	})
+}
+
+// TestR14LoginAfterAnAnonymousRequestIsRefused: a session that never was one used
+// to accept it.
+func TestR14LoginAfterAnAnonymousRequestIsRefused(t *testing.T) {
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
+	var kept *session.Session
+	v.visit(func(s *session.Session) { kept = s })
+	if err := kept.Login("alice"); !errors.Is(err, session.ErrCommitted) {
+		t.Errorf("R14: Login after the request: %v", err)
+	}
+}
+
+// TestUsingTheSessionDeepInsideUpdatePanics: it used to be looked for on a few
+// frames of the stack only, and below those it deadlocked.
+func TestUsingTheSessionDeepInsideUpdatePanics(t *testing.T) {
+	var deep func(n int, f func())
+	deep = func(n int, f func()) {
+		if n == 0 {
+			f()
+			return
+		}
+		deep(n-1, f)
+	}
+	v := &guest{t: t, manager: newManager(t, session.Config{})}
+	panicked := make(chan any, 1) // a deadlock must not take the other tests along
+	go func() {
+		panicked <- recovered(func() {
+			v.visit(func(s *session.Session) {
+				countKey.Update(s, func(n int) int { deep(200, func() { countKey.Get(s) }); return n })
+			})
+		})
+	}()
+	select {
+	case p := <-panicked:
+		if err, _ := p.(error); err == nil || !strings.Contains(err.Error(), "Update") {
+			t.Errorf("no panic that names the fix: %v", p)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("using the session 200 calls deep inside Update waits forever")
+	}
 }
