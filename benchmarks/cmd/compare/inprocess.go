@@ -18,7 +18,6 @@ func (s series) median(of func(benchmarks.Sample) float64) float64 {
 	return median(values)
 }
 
-func (s series) ns() float64     { return s.median(benchmarks.Sample.NsPerOp) }
 func (s series) allocs() float64 { return s.median(benchmarks.Sample.AllocsPerOp) }
 func (s series) bytes() float64  { return s.median(benchmarks.Sample.BytesPerOp) }
 

@@ -33,7 +33,7 @@ type settings struct {
 }
 
 var full = settings{
-	rounds: 7, loads: 5, budget: 150 * time.Millisecond, load: 2 * time.Second,
+	rounds: 5, loads: 3, budget: 150 * time.Millisecond, load: 2 * time.Second,
 	requests: 2000, stored: 100_000, sessions: 1_000_000, watch: 21 * time.Second, wait: time.Minute,
 }
 
