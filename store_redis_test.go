@@ -146,6 +146,10 @@ func TestRedisStoreOnMiniredis(t *testing.T) {
 		m.ClockTTL(true)
 		client := redis.NewClient(&redis.Options{
 			ContextTimeoutEnabled: true,
+			// An address, because go-redis looks up a name, and what the resolver
+			// begins inside a bubble crashes those who use it outside.
+			Addr:                     "127.0.0.1:6379",
+			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			// A connection over net.Pipe, as a bubble knows nothing of sockets.
 			Dialer: func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
 		})
