@@ -333,7 +333,7 @@ func TestSupersededTokenIsUnknownAfterTenSeconds(t *testing.T) {
 
 // A record keeps the 16 newest of its replaced secrets. What is older opens nothing
 // that is known, and a write with it begins a new session; the others are answered
-// 409 and get no cookie (C7). A secret replaced moments ago used to count on more.
+// 409 and get no cookie (C7).
 func TestC7SixteenReplacedSecretsAreToldApart(t *testing.T) {
 	v, _, records := newStalled(t, session.Config{})
 	v.visit(func(s *session.Session) { nameKey.Set(s, "x") })

@@ -125,8 +125,8 @@ func TestResponseR6ErrorHandlerMayPanic(t *testing.T) {
 	}
 }
 
-// A store's context used to keep the cause of the request's cancellation while it
-// was itself alive, and clients that look at the cause refused the save.
+// While a store's context is alive it has no cause, whatever became of the
+// request's: a client that looks at the cause would refuse the save.
 func TestResponseR11StoreContextHasNoCauseWhileItLives(t *testing.T) {
 	spy := &spyStore{Store: new(session.MemoryStore)}
 	v := &guest{t: t, manager: newManager(t, session.Config{Store: spy})}

@@ -17,7 +17,7 @@ import (
 const (
 	memoryResolution = time.Millisecond // E2
 	memorySweepEvery = 10 * time.Second
-	memorySweepStep  = 16 // entries per lock hold: some 20 µs (E6)
+	memorySweepStep  = 16 // entries per lock hold (E6)
 )
 
 var errVersionZero = errors.New("session: a record's version must not be 0; choose a random number for each write")

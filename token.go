@@ -45,8 +45,9 @@ var digits = func() (d [256]byte) {
 	return d
 }()
 
-// parseToken accepts exactly what encode writes. It is a third of the cost of
-// encoding/base64, which also skips line breaks; a fuzz test holds the two together.
+// parseToken accepts exactly what encode writes. It costs about two
+// thirds of encoding/base64 (50 to 70 ns against 75 to 91, November 2026), which
+// also skips line breaks; a fuzz test holds the two together.
 func parseToken(s string) (t token, ok bool) {
 	if len(s) != tokenChars {
 		return token{}, false
