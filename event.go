@@ -26,7 +26,9 @@ const (
 	EventLogin           EventKind = "login"            // a user was bound and got a new secret (L1)
 	EventRenewed         EventKind = "renewed"          // a new secret without a login
 	EventDestroyed       EventKind = "destroyed"        // logged out
-	EventRevoked         EventKind = "revoked"          // ended by Revoke or RevokeAny
+	EventRevoked         EventKind = "revoked"          // ended by Revoke, RevokeUser, RevokeOthers or RevokeAny
+	EventEvicted         EventKind = "evicted"          // ended by a newer login of the same user (Config.MaxPerUser)
+	EventLoginRefused    EventKind = "login_refused"    // a login was undone: revoked while it ran, or one too many
 	EventExpired         EventKind = "expired"          // a record was found past its lifetime (E3)
 	EventUnknownToken    EventKind = "unknown_token"    // a well-formed token that opens nothing (R2)
 	EventSuperseded      EventKind = "superseded"       // a token that was replaced a moment ago (C7)
@@ -64,7 +66,7 @@ func (m *Manager) event(ctx context.Context, e Event) {
 		m.onEvent(ctx, e)
 	}
 	switch e.Kind {
-	case EventRecordRefused, EventValueRefused, EventTouchFailed, EventStoreFailed, EventWriteRefused:
+	case EventRecordRefused, EventValueRefused, EventTouchFailed, EventStoreFailed, EventWriteRefused, EventLoginRefused:
 		m.logger.LogAttrs(ctx, slog.LevelWarn, "session: "+string(e.Kind), slog.Any("event", e))
 	}
 }

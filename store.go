@@ -46,6 +46,58 @@ type Store interface {
 	Delete(ctx context.Context, id uuid.UUID, version uint64) error
 }
 
+// A UserStore is a [Store] that also keeps lists of sessions, one for each user:
+// [Manager.Sessions], [Manager.RevokeUser] and [Config.MaxPerUser] need one. Both
+// stores of this package are, and sessiontest.TestStore proves this part too.
+//
+// A list is a hint, the record is the truth: an ID may stay listed after its
+// record is gone, which whoever reads the list heals with End. A record that is
+// not listed has a secret that nobody was told yet, because a Manager saves a
+// login first, enlists it next and sends its cookie last.
+//
+// The name of a list is opaque: a Manager makes it from [Config.Name] and the
+// user, so that applications on one store do not end each other's sessions (T3).
+// What is promised of errors and contexts is as in Store, but that any of these
+// methods may be sent again: none does harm twice.
+type UserStore interface {
+	Store
+
+	// Enlist puts id at the end of the list, where it then is once, and keeps it
+	// there for ttl at least. Others that were kept for theirs are taken off
+	// sooner or later.
+	//
+	// listed is nil unless more than most IDs are on the list now; then it is all
+	// of them, oldest first. With most 0 it is always nil.
+	//
+	// sinceCut is how long ago, on the store's clock, the newest CutOff of this
+	// list was that did not except id: rounded down, and negative if there was
+	// none in the last hour.
+	Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) (listed []uuid.UUID, sinceCut time.Duration, err error)
+
+	// List returns the IDs on the list, oldest first. A list that never was is
+	// empty, and no error.
+	List(ctx context.Context, list string) ([]uuid.UUID, error)
+
+	// CutOff notes, for an hour at least, that everything begun before this
+	// instant is void but for the sessions in except, and returns the list as it
+	// is. It takes nothing off it. An Enlist comes either before it, and is on the
+	// list that it returns, or after it, and is told.
+	CutOff(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error)
+
+	// End deletes the records of ids, whatever their version, and only then takes
+	// the IDs off the list. What is not there is no error.
+	End(ctx context.Context, list string, ids ...uuid.UUID) error
+
+	// LoadAll is Load for each of ids, in their order, in round trips that do not
+	// grow with every one of them: the zero Record stands for one that there is
+	// not.
+	LoadAll(ctx context.Context, ids []uuid.UUID) ([]Record, error)
+
+	// Versions returns the versions of the live records of ids, in their order, 0
+	// for one that there is not, and costs less than LoadAll.
+	Versions(ctx context.Context, ids []uuid.UUID) ([]uint64, error)
+}
+
 // A Record is one session as a [Store] sees it. Its zero value is no record.
 type Record struct {
 	// Version is a random number, never 0, chosen by whoever writes. It is
