@@ -168,6 +168,7 @@ type committer struct {
 	at      time.Time
 	merged  bool
 	moved   bool  // to a new record, with the old one untouched (L4)
+	undone  bool  // the login was taken back, or not begun, for its user's sake
 	gaveUp  error // on the store, which spares those in the queue the same
 }
 
@@ -234,6 +235,9 @@ func (c *committer) run() error {
 			continue
 		}
 		if done, err := c.write(&o); done || err != nil {
+			if err == nil && c.wrote && c.outcome.login {
+				return c.enlist()
+			}
 			return err
 		}
 		if round++; !c.breathe(round) {
@@ -250,6 +254,11 @@ func (c *committer) write(o *outcome) (done bool, err error) {
 	}
 	switch {
 	case o.alters(&c.base):
+		if o.login {
+			if err := c.fits(o.user); err != nil {
+				return false, err
+			}
+		}
 		return c.save(o)
 	case c.mode == commitConfirmed && !c.newest && c.base.exists():
 		return c.reload()
@@ -348,6 +357,7 @@ func (c *committer) settle(err error) {
 	}
 	s.standing = c.standing
 	s.setCookie(c)
+	c.tellStreams()
 	if !c.wrote {
 		s.forgetFresh()
 		return
@@ -356,6 +366,16 @@ func (c *committer) settle(err error) {
 	s.loaded, s.left = c.at, c.left
 	if c.outcome.fresh {
 		s.freshID, s.freshAt, s.returning = uuid.Nil, 0, false
+	}
+}
+
+// tellStreams closes what hangs on a secret that this commit ended.
+func (c *committer) tellStreams() {
+	if c.deleted != uuid.Nil {
+		c.m.watch.gone(c.deleted)
+	}
+	if c.wrote && !c.outcome.fresh && c.outcome.mints() {
+		c.m.watch.replaced(c.base.id(), &c.presented)
 	}
 }
 
@@ -400,7 +420,7 @@ func (c *committer) report(err error) {
 	if c.deleted != uuid.Nil {
 		m.event(c.request, Event{Kind: EventDestroyed, ID: c.deleted, User: c.owner})
 	}
-	if err != nil && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
+	if err != nil && !c.undone && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
 		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.before.id, User: c.before.user, Err: err})
 	}
 	if !c.wrote {

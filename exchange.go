@@ -80,14 +80,16 @@ func (x *exchange) Value(key any) any {
 // store could not tell.
 func (x *exchange) load(lines []string) error {
 	if len(lines) == 0 {
+		x.session.began = sinceStart()
 		return nil // R1
 	}
 	var buf [maxCandidates]token
 	candidates := x.m.cookie.find(lines, buf[:0])
+	now := time.Now() // read once: four readings were a sixth of a whole request in memory
+	x.session.began = now.Sub(started)
 	if len(candidates) == 0 {
 		return nil // R3
 	}
-	now := time.Now() // read once: four readings were a sixth of a whole request in memory
 	ctx, release := x.m.storeContext(x.parent(), now, x.m.timeout)
 	defer release()
 	opened := 0
@@ -254,7 +256,11 @@ func (x *exchange) close() {
 func (s *Session) close() {
 	s.mu.Lock()
 	s.closed = true
+	w := s.watcher
 	s.mu.Unlock()
+	if w != nil {
+		s.x.m.watch.leave(w)
+	}
 }
 
 // touch extends the idle time of a session that was not saved, if that is due

@@ -39,13 +39,19 @@ type Config struct {
 	// included. Up to 860 bytes come on top while a session is written several
 	// times a second (C5, C7). 0: 32 KiB; 512 bytes to 16 MiB.
 	MaxBytes int
+	// MaxPerUser is how many sessions a user may have at a time: a login beyond it
+	// ends the oldest (ASVS 5.0, 7.1.2). It needs a [UserStore]. 0: any number.
+	MaxPerUser int
+	// RefuseLogins refuses a login beyond MaxPerUser with [ErrTooManySessions]
+	// instead, which costs each login a round trip more. false: end the oldest.
+	RefuseLogins bool
 	// Skip names requests that go without a session, such as those for static
 	// files. nil: none.
 	Skip func(*http.Request) bool
 	// ErrorHandler answers instead of the handler when a session cannot be
 	// loaded, or cannot be saved before the response begins (R6). The request is
 	// the one that the manager got, so it holds no session. nil: log, and answer
-	// [ErrEnded] with 409, a value that cannot be encoded or is too large with
+	// [ErrEnded] and [ErrTooManySessions] with 409, a value that cannot be encoded or is too large with
 	// 500, and store failures with 503 and Retry-After. If it writes nothing, it
 	// is answered for in the same way.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
@@ -60,17 +66,21 @@ type Config struct {
 // byte of the response. Make it with [New]; it is safe for concurrent use.
 type Manager struct {
 	store        Store
+	users        UserStore // the store, if it is one; else nil
 	name         string
 	cookie       cookieHeader
 	idle         time.Duration
 	lifetime     time.Duration
 	timeout      time.Duration
 	maxBytes     int
+	maxPerUser   int
+	refuseLogins bool
 	skip         func(*http.Request) bool
 	errorHandler func(http.ResponseWriter, *http.Request, error)
 	logger       *slog.Logger
 	onEvent      func(context.Context, Event)
 	queue        queue
+	watch        watch
 	inMemory     bool // the store is a MemoryStore, which never waits
 }
 
@@ -84,6 +94,8 @@ func New(cfg Config) (*Manager, error) {
 		lifetime:     cfg.Lifetime,
 		timeout:      cfg.StoreTimeout,
 		maxBytes:     cfg.MaxBytes,
+		maxPerUser:   cfg.MaxPerUser,
+		refuseLogins: cfg.RefuseLogins,
 		skip:         cfg.Skip,
 		errorHandler: cfg.ErrorHandler,
 		logger:       cfg.Logger,
@@ -102,6 +114,7 @@ func New(cfg Config) (*Manager, error) {
 	case *MemoryStore, *openMemory: // not what embeds one: that may wait
 		m.inMemory = true
 	}
+	m.users, _ = m.store.(UserStore)
 	var cookieErr error
 	m.cookie, cookieErr = cfg.Cookie.compile()
 	err := errors.Join(
@@ -110,6 +123,7 @@ func New(cfg Config) (*Manager, error) {
 		setDuration("Lifetime", &m.lifetime, 12*time.Hour, time.Second, maxAge),
 		setDuration("StoreTimeout", &m.timeout, 2*time.Second, time.Millisecond, time.Minute),
 		setBytes(&m.maxBytes),
+		checkPerUser(&cfg, m.users),
 		cookieErr,
 	)
 	if err != nil {
@@ -232,6 +246,7 @@ func (m *Manager) revoke(ctx context.Context, id uuid.UUID, may func(owner strin
 	if err := m.store.Delete(ctx, id, 0); err != nil {
 		return &Error{Op: "delete", Err: err}
 	}
+	m.watch.gone(id)
 	m.event(ctx, Event{Kind: EventRevoked, ID: id, User: stored.Owner})
 	return nil
 }
@@ -287,7 +302,7 @@ func (w *heardWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // logError is the default error handler. A client that left is no news.
 func (m *Manager) logError(w http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelError
-	if r.Context().Err() != nil || errors.Is(err, ErrEnded) {
+	if r.Context().Err() != nil || statusOf(err) == http.StatusConflict {
 		level = slog.LevelInfo
 	}
 	m.logger.LogAttrs(r.Context(), level, "session: request refused", slog.Int("status", statusOf(err)), slog.String("err", err.Error()))
@@ -297,7 +312,7 @@ func (m *Manager) logError(w http.ResponseWriter, r *http.Request, err error) {
 func statusOf(err error) int {
 	var e *Error
 	switch {
-	case errors.Is(err, ErrEnded):
+	case errors.Is(err, ErrEnded), errors.Is(err, ErrTooManySessions):
 		return http.StatusConflict
 	case errors.Is(err, ErrCommitted), errors.As(err, &e) && e.Op == "encode":
 		return http.StatusInternalServerError
@@ -308,10 +323,12 @@ func statusOf(err error) int {
 func writeError(w http.ResponseWriter, err error) {
 	status := statusOf(err)
 	text := "Your session could not be saved."
-	switch status {
-	case http.StatusConflict:
+	switch {
+	case errors.Is(err, ErrTooManySessions):
+		text = "You are logged in on too many devices. Log out on one of them first."
+	case status == http.StatusConflict:
 		text = "Your session ended while this request ran. Reload the page and try again."
-	case http.StatusServiceUnavailable:
+	case status == http.StatusServiceUnavailable:
 		text = "Sessions are not available at the moment. Try again soon."
 		w.Header().Set("Retry-After", "1")
 	}

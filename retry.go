@@ -75,5 +75,5 @@ func (c *committer) failed(op string, err error) error {
 // refused reports whether err settles that nothing was stored, and nothing will be.
 func refused(err error) bool {
 	var e *Error
-	return errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted) || errors.As(err, &e) && (e.Op == "encode" || errors.Is(err, errUnreadable))
+	return errors.Is(err, ErrEnded) || errors.Is(err, ErrTooManySessions) || errors.Is(err, ErrCommitted) || errors.As(err, &e) && (e.Op == "encode" || errors.Is(err, errUnreadable))
 }

@@ -48,6 +48,9 @@ type Session struct {
 
 	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
 
+	began   time.Duration // when the request did, since started
+	watcher *watcher      // what Done returned last
+
 	refusals int   // commits that were refused
 	refusal  error // the last one's
 
@@ -57,6 +60,7 @@ type Session struct {
 	saved     bool // a commit wrote it, so no touch is due
 	begun     bool // the response header is gone: no cookie can leave (R7)
 	closed    bool // the request is over (R14)
+	listed    bool // it never had one: Manager.Sessions made it
 
 	room *room
 }
@@ -215,7 +219,7 @@ func (s *Session) Expires() time.Time {
 // expires is when base ends, the touch at the end of this request included.
 func (s *Session) expires() time.Time {
 	end := timeOf(s.x.m.endOf(&s.base))
-	if s.x.m.touchDue(s.left, end.Sub(s.loaded)) {
+	if !s.listed && s.x.m.touchDue(s.left, end.Sub(s.loaded)) {
 		return earlier(s.loaded.Add(s.x.m.idle), end)
 	}
 	return earlier(s.loaded.Add(s.left), end)
@@ -233,6 +237,23 @@ func timeOf(millis int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(millis)
+}
+
+// LastSeen returns when the session's last request before this one came, to
+// within a tenth of the idle timeout (R4), or the zero Time if there was none.
+// During the last idle timeout of its lifetime it may be earlier than that.
+func (s *Session) LastSeen() time.Time {
+	s.look()
+	defer s.mu.Unlock()
+	if !s.base.exists() || s.identity().id != s.base.id() {
+		return time.Time{}
+	}
+	// A touch, or a save, left it the idle timeout, unless its lifetime had less.
+	at := timeOf(s.loaded.Add(s.left - s.x.m.idle).UnixMilli())
+	if written := timeOf(s.base.written); at.Before(written) {
+		return written
+	}
+	return earlier(at, s.loaded)
 }
 
 // User returns the user that the session is bound to, "" if it is anonymous.

@@ -134,6 +134,11 @@ var (
 	// changes were refused (C3). [Config.ErrorHandler] answers it with 409.
 	ErrEnded = errors.New("session: ended while the request ran; reload and try again")
 
+	// ErrTooManySessions reports that a login was refused because its user has as
+	// many sessions as [Config.MaxPerUser] allows. [Config.ErrorHandler] answers it
+	// with 409.
+	ErrTooManySessions = errors.New("session: the user has as many sessions as allowed; end one first")
+
 	// ErrCommitted reports that a call needs a cookie after the response header
 	// was sent (R7). Call it before the first Write, Flush or Hijack.
 	ErrCommitted = errors.New("session: the response has begun, its cookie can no longer change")

@@ -1,0 +1,404 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Sessions returns the live sessions of user, the one that was seen last first:
+// what a page of "your devices" shows. They are read-only, as they were when the
+// store was asked; values are read through their keys.
+//
+// It costs one round trip for the list, one for each 500 sessions on it, and two
+// more when some of them have ended, which takes those off the list. The error is an [*Error],
+// or wraps [errors.ErrUnsupported] if the store is no [UserStore].
+func (m *Manager) Sessions(ctx context.Context, user string) ([]*Session, error) {
+	if err := m.canList(user); err != nil {
+		return nil, err
+	}
+	ids, err := m.listed(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	found, dead, err := m.lookUp(ctx, user, ids)
+	if err != nil {
+		return nil, err
+	}
+	if len(dead) > 0 {
+		_ = m.end(ctx, user, dead) // or the next who looks does it
+	}
+	sessions := make([]*Session, 0, len(found))
+	for _, stored := range found {
+		if s := m.listedSession(ctx, stored); s != nil {
+			sessions = append(sessions, s)
+		}
+	}
+	slices.SortStableFunc(sessions, func(a, b *Session) int { return b.LastSeen().Compare(a.LastSeen()) })
+	return sessions, nil
+}
+
+// listedSession is a session without a request: nil if its record is not to be
+// read (R15, T4), or past a lifetime that was lowered (E5).
+func (m *Manager) listedSession(ctx context.Context, stored userRecord) *Session {
+	base, err := parseRecord(stored.Record, stored.id)
+	now := time.Now()
+	if err != nil || now.UnixMilli() >= m.endOf(&base) {
+		return nil
+	}
+	x := newExchange(m, noResponse{}, new(http.Request).WithContext(ctx))
+	x.session.present(base, live, stored.TTL, now)
+	x.session.closed, x.session.listed = true, true
+	return &x.session
+}
+
+// RevokeUser ends every session of user but those in except: their tokens open
+// nothing once it returned. A login whose request began before it did is void
+// too, however far it has come: it is answered with [ErrEnded] and sends no
+// cookie, unless its session is in except. A login that begins later is none of
+// its business; change the password first.
+//
+// Call it again after an error: what it ended stays ended.
+func (m *Manager) RevokeUser(ctx context.Context, user string, except ...uuid.UUID) error {
+	if err := m.canList(user); err != nil {
+		return err
+	}
+	call, cancel := context.WithTimeout(ctx, m.timeout)
+	ids, err := m.users.CutOff(call, m.list(user), except...)
+	cancel()
+	if err != nil {
+		return &Error{Op: "save", Err: err}
+	}
+	if s := m.sessionIn(ctx); s != nil {
+		s.beganAgain()
+	}
+	ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(except, id) })
+	found, dead, err := m.lookUp(ctx, user, ids)
+	if err != nil {
+		return err
+	}
+	if err := m.end(ctx, user, append(idsOf(found), dead...)); err != nil {
+		return err
+	}
+	m.tellEnded(ctx, EventRevoked, user, found)
+	return nil
+}
+
+// RevokeOthers ends every other session of this session's user: "sign out
+// everywhere else". See [Manager.RevokeUser]. It needs a user. A Login of this
+// request may still be unsaved.
+func (s *Session) RevokeOthers(ctx context.Context) error {
+	s.look()
+	now := s.identity()
+	s.mu.Unlock()
+	return s.x.m.RevokeUser(ctx, now.user, now.id)
+}
+
+// list names the list of a user's sessions. A name holds no NUL, so no two
+// applications share one (T3).
+func (m *Manager) list(user string) string { return m.name + "\x00" + user }
+
+func (m *Manager) canList(user string) error {
+	switch {
+	case m.users == nil:
+		return fmt.Errorf("session: a %T keeps no lists of a user's sessions; use a store that implements session.UserStore: %w", m.store, errors.ErrUnsupported)
+	case user == "":
+		return errors.New("session: the user is missing; anonymous sessions are on no list, RevokeAny ends one by its ID")
+	}
+	return nil
+}
+
+func (m *Manager) listed(ctx context.Context, user string) ([]uuid.UUID, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
+	ids, err := m.users.List(ctx, m.list(user))
+	if err != nil {
+		return nil, &Error{Op: "load", Err: err}
+	}
+	return ids, nil
+}
+
+// A userRecord is a live record with the ID that it was asked for by.
+type userRecord struct {
+	Record
+	id uuid.UUID
+}
+
+// lookUp tells the records that are on a user's list and live, in order, from
+// the IDs without one. What is on it and somebody else's is neither: no list
+// can make it the user's.
+func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (found []userRecord, dead []uuid.UUID, err error) {
+	if len(ids) == 0 {
+		return nil, nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
+	records, err := m.users.LoadAll(ctx, ids)
+	if err == nil && len(records) != len(ids) {
+		err = fmt.Errorf("session: LoadAll of %d sessions gave %d records", len(ids), len(records))
+	}
+	if err != nil {
+		return nil, nil, &Error{Op: "load", Err: err}
+	}
+	for i, rec := range records {
+		switch {
+		case rec.Version == 0:
+			dead = append(dead, ids[i])
+		case rec.Owner == user:
+			found = append(found, userRecord{rec, ids[i]})
+		}
+	}
+	return found, dead, nil
+}
+
+func (m *Manager) end(ctx context.Context, user string, ids []uuid.UUID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
+	if err := m.users.End(ctx, m.list(user), ids...); err != nil {
+		return &Error{Op: "delete", Err: err}
+	}
+	return nil
+}
+
+// tellEnded tells the hook, and the streams of this process, what was ended.
+func (m *Manager) tellEnded(ctx context.Context, kind EventKind, user string, ended []userRecord) {
+	for _, stored := range ended {
+		m.watch.gone(stored.id)
+		m.event(ctx, Event{Kind: kind, ID: stored.id, User: user})
+	}
+}
+
+func idsOf(records []userRecord) []uuid.UUID {
+	ids := make([]uuid.UUID, len(records))
+	for i, rec := range records {
+		ids[i] = rec.id
+	}
+	return ids
+}
+
+// What a login owes to the list of its user. The record is saved before it is
+// enlisted, and the cookie is sent after that. So RevokeUser either finds it on
+// the list, or comes before it and is found by it; and a crash in between leaves
+// a record whose secret nobody has.
+
+// cutMemory is how long a store remembers a CutOff at least.
+const cutMemory = time.Hour
+
+// enlist puts the session that a Login just saved on its user's list, refuses it
+// if it was revoked meanwhile, and makes it fit Config.MaxPerUser.
+func (c *committer) enlist() error {
+	if c.m.users == nil {
+		return nil
+	}
+	id, user := c.base.id(), c.base.user
+	listed, void, err := c.addToList(id, user)
+	if err != nil {
+		return err
+	}
+	if void {
+		return c.undo(id, user, ErrEnded)
+	}
+	if c.m.maxPerUser == 0 || len(listed) <= c.m.maxPerUser {
+		return nil
+	}
+	return c.trim(id, user, listed)
+}
+
+// addToList enlists, and reports whether a CutOff came after this request began.
+//
+// The store says how long ago the cut was when it answered, which is some time
+// between sent and now. An answer that leaves the order open is asked for again;
+// one that still does counts as before, since a visitor can log in again.
+func (c *committer) addToList(id uuid.UUID, user string) (listed []uuid.UUID, void bool, err error) {
+	began, ttl := c.s.beganAt(), time.Until(timeOf(c.base.end))
+	if sinceStart()-began >= cutMemory {
+		return nil, true, nil
+	}
+	for asked := 0; ; asked++ {
+		sent := sinceStart()
+		var since time.Duration
+		err := c.sendLogin(func(ctx context.Context) (err error) {
+			sent = sinceStart()
+			listed, since, err = c.m.users.Enlist(ctx, c.m.list(user), id, ttl, c.m.maxPerUser)
+			return err
+		})
+		switch {
+		case err != nil:
+			return nil, false, err
+		case since < 0 || began >= sinceStart()-since:
+			return listed, false, nil
+		case began < sent-since-time.Microsecond || asked == 2:
+			return listed, true, nil
+		}
+	}
+}
+
+// started is what requests count their beginnings from, on the monotonic clock.
+var started = time.Now()
+
+func sinceStart() time.Duration { return time.Since(started) }
+
+func (s *Session) beganAt() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.began
+}
+
+// beganAgain lets a login of this request count as after the revocation that the
+// request itself asked for.
+func (s *Session) beganAgain() {
+	s.lock()
+	s.began = sinceStart()
+	s.mu.Unlock()
+}
+
+// sendLogin sends one of the calls that follow a login's save, again if need be:
+// all of them may be repeated.
+func (c *committer) sendLogin(call func(context.Context) error) error {
+	for failures := 0; ; {
+		ctx, release := c.sendContext(failures)
+		err := call(ctx)
+		release()
+		if err == nil {
+			return nil
+		}
+		failures++
+		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: c.base.id(), User: c.base.user, Err: err})
+		if !c.again(failures) {
+			return c.failed("save", err)
+		}
+	}
+}
+
+// undo takes back a login that was saved and that nobody was told of. What the
+// visitor had before is gone with it: its secret died when the login was saved.
+func (c *committer) undo(id uuid.UUID, user string, why error) error {
+	err := c.sendLogin(func(ctx context.Context) error {
+		return c.m.users.End(ctx, c.m.list(user), id)
+	})
+	if err != nil {
+		return err
+	}
+	c.m.watch.gone(id)
+	c.m.event(c.request, Event{Kind: EventLoginRefused, ID: id, User: user, Err: why})
+	c.wrote, c.undone, c.known = false, true, true
+	c.base, c.standing = content{}, ended
+	return why
+}
+
+// trim ends the oldest of a user's sessions, or this login, if there are more
+// than Config.MaxPerUser. Those that are on the list and dead are not counted,
+// and are taken off it.
+func (c *committer) trim(id uuid.UUID, user string, listed []uuid.UUID) error {
+	found, dead, err := c.lookUp(user, listed)
+	if err != nil {
+		return err
+	}
+	var evicted []userRecord
+	if extra := len(found) - c.m.maxPerUser; extra > 0 {
+		at := slices.IndexFunc(found, func(stored userRecord) bool { return stored.id == id })
+		if c.m.refuseLogins && at >= c.m.maxPerUser {
+			return c.undo(id, user, ErrTooManySessions)
+		}
+		if !c.m.refuseLogins {
+			// Not itself: a login that came after it does that, and knows better.
+			evicted = slices.DeleteFunc(slices.Clone(found[:extra]), func(stored userRecord) bool { return stored.id == id })
+		}
+	}
+	ended := append(idsOf(evicted), dead...)
+	if len(ended) == 0 {
+		return nil
+	}
+	if err := c.sendLogin(func(ctx context.Context) error { return c.m.end(ctx, user, ended) }); err != nil {
+		return err
+	}
+	c.m.tellEnded(c.request, EventEvicted, user, evicted)
+	return nil
+}
+
+func (c *committer) lookUp(user string, listed []uuid.UUID) (found []userRecord, dead []uuid.UUID, err error) {
+	err = c.sendLogin(func(ctx context.Context) (err error) {
+		found, dead, err = c.m.lookUp(ctx, user, listed)
+		return err
+	})
+	return found, dead, err
+}
+
+// fits refuses a login that would be one too many before it costs the visitor
+// what they have. Two that come at once may both pass: trim decides then.
+func (c *committer) fits(user string) error {
+	if !c.m.refuseLogins || c.sent {
+		return nil
+	}
+	var listed []uuid.UUID
+	err := c.sendLogin(func(ctx context.Context) (err error) {
+		listed, err = c.m.listed(ctx, user)
+		return err
+	})
+	if err != nil || len(listed) < c.m.maxPerUser {
+		return err
+	}
+	found, dead, err := c.lookUp(user, listed)
+	if err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(found, func(stored userRecord) bool { return c.base.exists() && stored.id == c.base.id() })
+	if len(others) >= c.m.maxPerUser {
+		c.m.event(c.request, Event{Kind: EventLoginRefused, ID: c.before.id, User: user, Err: ErrTooManySessions})
+		c.undone = true
+		return ErrTooManySessions
+	}
+	if len(dead) > 0 {
+		return c.sendLogin(func(ctx context.Context) error { return c.m.end(ctx, user, dead) })
+	}
+	return nil
+}
+
+func checkPerUser(cfg *Config, users UserStore) error {
+	switch {
+	case cfg.MaxPerUser < 0:
+		return fmt.Errorf("session: Config.MaxPerUser is %d: choose how many sessions a user may have, or 0 for any number", cfg.MaxPerUser)
+	case cfg.MaxPerUser > 0 && users == nil:
+		return fmt.Errorf("session: Config.MaxPerUser needs a store that knows a user's sessions, and a %T does not implement session.UserStore", cfg.Store)
+	case cfg.RefuseLogins && cfg.MaxPerUser == 0:
+		return errors.New("session: Config.RefuseLogins says what to do at Config.MaxPerUser, which is not set")
+	}
+	return nil
+}
+
+// RequireRecentLogin wraps what asks for more than a session (ASVS 5.0, 7.5.1
+// and 7.5.3: changing the password, or paying): handlers run only while the
+// visitor's last Login is less than d ago. Others get otherwise, which
+// typically shows the login form; nil: a 403 that says so. It panics if d is not
+// positive, or, with the sentence of [FromContext], where no manager wraps it.
+func RequireRecentLogin(d time.Duration, otherwise http.Handler) func(http.Handler) http.Handler {
+	if d <= 0 {
+		panic(fmt.Sprintf("session: RequireRecentLogin(%v): no login is that recent; give a positive duration", d))
+	}
+	if otherwise == nil {
+		otherwise = http.HandlerFunc(askForLogin)
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := FromContext(r.Context())
+			if s.User() != "" && time.Since(s.AuthenticatedAt()) < d {
+				next.ServeHTTP(w, r)
+				return
+			}
+			otherwise.ServeHTTP(w, r)
+		})
+	}
+}
+
+func askForLogin(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, "Please log in again to do this.", http.StatusForbidden)
+}
