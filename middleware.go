@@ -81,6 +81,7 @@ type Manager struct {
 	onEvent      func(context.Context, Event)
 	queue        queue
 	watch        watch
+	cuts         cuts
 	inMemory     bool // the store is a MemoryStore, which never waits
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,12 @@ import (
 // serve sessions from.
 const otherProcess = "SESSION_TEST_OTHER_PROCESS"
 
+// These configure it.
+const (
+	otherMaxPerUser = "SESSION_TEST_MAX_PER_USER"
+	otherRefuses    = "SESSION_TEST_REFUSE_LOGINS"
+)
+
 // TestOtherProcess is that second process: a site on the Redis that it is told,
 // until its standard input ends.
 func TestOtherProcess(t *testing.T) {
@@ -27,7 +34,8 @@ func TestOtherProcess(t *testing.T) {
 	if addr == "" {
 		return
 	}
-	a := newSite(t, session.Config{Store: redisStore(t, redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}))})
+	perUser, _ := strconv.Atoi(os.Getenv(otherMaxPerUser))
+	a := newSite(t, session.Config{MaxPerUser: perUser, RefuseLogins: os.Getenv(otherRefuses) != "", Store: redisStore(t, redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}))})
 	fmt.Println("serving", a.url)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
@@ -36,8 +44,17 @@ func TestOtherProcess(t *testing.T) {
 // returns its URL. It ends with the test.
 func startProcess(t *testing.T, addr string) string {
 	t.Helper()
+	return startProcessWith(t, addr, session.Config{})
+}
+
+// startProcessWith is startProcess with a limit per user.
+func startProcessWith(t *testing.T, addr string, cfg session.Config) string {
+	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestOtherProcess$", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), otherProcess+"="+addr)
+	cmd.Env = append(os.Environ(), otherProcess+"="+addr, otherMaxPerUser+"="+strconv.Itoa(cfg.MaxPerUser))
+	if cfg.RefuseLogins {
+		cmd.Env = append(cmd.Env, otherRefuses+"=1")
+	}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

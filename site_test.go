@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -52,7 +53,9 @@ func newSite(t testing.TB, cfg session.Config) *site {
 		t.Fatal(err)
 	}
 	a.manager = manager
-	a.server = httptest.NewUnstartedServer(manager.Handler(http.HandlerFunc(page)))
+	a.server = httptest.NewUnstartedServer(manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page(w, r.WithContext(context.WithValue(r.Context(), siteManager{}, manager)))
+	})))
 	a.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	a.server.StartTLS()
 	a.url = a.server.URL
@@ -77,6 +80,13 @@ var (
 	count  = session.NewKey[int]("n").SurvivesLogin()
 	ticket = session.NewKey[bool]("ticket")
 )
+
+// siteManager is the key of a request's manager.
+type siteManager struct{}
+
+func managerOf(r *http.Request) *session.Manager {
+	return r.Context().Value(siteManager{}).(*session.Manager)
+}
 
 // page does the steps of the query in their order, then shows the session.
 func page(w http.ResponseWriter, r *http.Request) {
@@ -136,6 +146,25 @@ func doStep(w http.ResponseWriter, r *http.Request, verb, arg string) error {
 		s.Clear()
 	case "save":
 		return s.Save(r.Context())
+	case "begun":
+		w.WriteHeader(http.StatusEarlyHints) // commits nothing (R5)
+	case "nap":
+		ms, _ := strconv.Atoi(arg)
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+	case "stream":
+		fmt.Fprint(w, "data: hello\n\n")
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return err
+		}
+		select {
+		case <-s.Done():
+			fmt.Fprint(w, "data: bye\n\n")
+		case <-r.Context().Done():
+		}
+	case "others":
+		return s.RevokeOthers(r.Context())
+	case "revoke":
+		return managerOf(r).RevokeUser(r.Context(), arg)
 	case "flush":
 		return http.NewResponseController(w).Flush()
 	case "panic":

@@ -69,10 +69,9 @@ type UserStore interface {
 	// listed is nil unless more than most IDs are on the list now; then it is all
 	// of them, oldest first. With most 0 it is always nil.
 	//
-	// sinceCut is how long ago, on the store's clock, the newest CutOff of this
-	// list was that did not except id: rounded down, and negative if there was
-	// none in the last hour.
-	Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) (listed []uuid.UUID, sinceCut time.Duration, err error)
+	// last is the newest CutOff of this list that did not except id, the zero Cut
+	// if there was none in the last hour.
+	Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) (listed []uuid.UUID, last Cut, err error)
 
 	// List returns the IDs on the list, oldest first. A list that never was is
 	// empty, and no error.
@@ -82,7 +81,7 @@ type UserStore interface {
 	// instant is void but for the sessions in except, and returns the list as it
 	// is. It takes nothing off it. An Enlist comes either before it, and is on the
 	// list that it returns, or after it, and is told.
-	CutOff(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error)
+	CutOff(ctx context.Context, list string, except ...uuid.UUID) (listed []uuid.UUID, this Cut, err error)
 
 	// End deletes the records of ids, whatever their version, and only then takes
 	// the IDs off the list. What is not there is no error.
@@ -96,6 +95,14 @@ type UserStore interface {
 	// Versions returns the versions of the live records of ids, in their order, 0
 	// for one that there is not, and costs less than LoadAll.
 	Versions(ctx context.Context, ids []uuid.UUID) ([]uint64, error)
+}
+
+// A Cut is one [UserStore] CutOff. The zero value is none.
+type Cut struct {
+	// ID tells the cut-offs of one list apart. It is never 0.
+	ID uint64
+	// Ago is how long ago it was on the store's own clock, rounded down.
+	Ago time.Duration
 }
 
 // A Record is one session as a [Store] sees it. Its zero value is no record.

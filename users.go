@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -69,11 +70,12 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...uuid.UU
 		return err
 	}
 	call, cancel := context.WithTimeout(ctx, m.timeout)
-	ids, err := m.users.CutOff(call, m.list(user), except...)
+	ids, cut, err := m.users.CutOff(call, m.list(user), except...)
 	cancel()
 	if err != nil {
 		return &Error{Op: "save", Err: err}
 	}
+	m.cuts.note(m.list(user), cut.ID)
 	if s := m.sessionIn(ctx); s != nil {
 		s.beganAgain()
 	}
@@ -213,32 +215,85 @@ func (c *committer) enlist() error {
 }
 
 // addToList enlists, and reports whether a CutOff came after this request began.
-//
-// The store says how long ago the cut was when it answered, which is some time
-// between sent and now. An answer that leaves the order open is asked for again;
-// one that still does counts as before, since a visitor can log in again.
 func (c *committer) addToList(id uuid.UUID, user string) (listed []uuid.UUID, void bool, err error) {
-	began, ttl := c.s.beganAt(), time.Until(timeOf(c.base.end))
+	began, ttl, list := c.s.beganAt(), time.Until(timeOf(c.base.end)), c.m.list(user)
 	if sinceStart()-began >= cutMemory {
 		return nil, true, nil
 	}
-	for asked := 0; ; asked++ {
+	for asked := 1; ; asked++ {
+		var last Cut
 		sent := sinceStart()
-		var since time.Duration
 		err := c.sendLogin(func(ctx context.Context) (err error) {
 			sent = sinceStart()
-			listed, since, err = c.m.users.Enlist(ctx, c.m.list(user), id, ttl, c.m.maxPerUser)
+			listed, last, err = c.m.users.Enlist(ctx, list, id, ttl, c.m.maxPerUser)
 			return err
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, false, err
-		case since < 0 || began >= sinceStart()-since:
+		}
+		switch was := c.m.order(list, last, began, sent); {
+		case was == cutBefore:
 			return listed, false, nil
-		case began < sent-since-time.Microsecond || asked == 2:
+		case was == cutAfter || asked == 3: // a visitor can log in again
 			return listed, true, nil
 		}
 	}
+}
+
+// What a cut-off was to the beginning of a request.
+type order uint8
+
+const (
+	cutUnclear order = iota
+	cutBefore
+	cutAfter
+)
+
+// order tells whether a cut-off came before or after a request began, without
+// comparing two clocks: the store says how long ago it was at some instant
+// between sent and now. If that leaves it open, it may be one of this process's
+// own, of which the end is known.
+func (m *Manager) order(list string, cut Cut, began, sent time.Duration) order {
+	switch {
+	case cut.ID == 0 || began >= sinceStart()-cut.Ago:
+		return cutBefore
+	case began < sent-cut.Ago-time.Microsecond: // Ago is rounded down
+		return cutAfter
+	case m.cuts.doneBy(list, cut.ID, began):
+		return cutBefore
+	}
+	return cutUnclear
+}
+
+// cuts are the last cut-offs of this process. The zero value has none.
+type cuts struct {
+	mu   sync.Mutex
+	last [64]struct {
+		list string
+		id   uint64
+		done time.Duration // since started
+	}
+	next int
+}
+
+func (c *cuts) note(list string, id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	noted := &c.last[c.next%len(c.last)]
+	noted.list, noted.id, noted.done = list, id, sinceStart()
+	c.next++
+}
+
+// doneBy reports whether a cut-off is known to have been made by then.
+func (c *cuts) doneBy(list string, id uint64, then time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.last {
+		if noted := &c.last[i]; noted.id == id && noted.list == list {
+			return noted.done <= then
+		}
+	}
+	return false
 }
 
 // started is what requests count their beginnings from, on the monotonic clock.
@@ -246,6 +301,7 @@ var started = time.Now()
 
 func sinceStart() time.Duration { return time.Since(started) }
 
+// beganAt is when the request began, or had called RevokeUser.
 func (s *Session) beganAt() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
