@@ -151,7 +151,13 @@ func TestRedisStoreOnMiniredis(t *testing.T) {
 			Addr:                     "127.0.0.1:6379",
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			// A connection over net.Pipe, as a bubble knows nothing of sockets.
-			Dialer: func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
+			Dialer: func(context.Context, string, string) (net.Conn, error) {
+				conn, err := m.Dial()
+				if err != nil {
+					return nil, err
+				}
+				return queuePipe(conn), nil
+			},
 		})
 		t.Cleanup(func() {
 			_ = client.Close()

@@ -233,7 +233,7 @@ type defect struct {
 // defects lists mistakes that stores in use do make, and a few that nobody
 // would believe.
 func defects() []defect {
-	all := [][]defect{savingDefects(), touchingDefects(), deletingDefects(), expiryDefects(), versionDefects(), dataDefects(), otherDefects()}
+	all := [][]defect{savingDefects(), touchingDefects(), deletingDefects(), expiryDefects(), versionDefects(), dataDefects(), otherDefects(), userDefects()}
 	var list []defect
 	for _, part := range all {
 		list = append(list, part...)

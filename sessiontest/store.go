@@ -38,6 +38,13 @@ type Options struct {
 // in the failure. A store that passes gives a [session.Manager] everything that
 // it promises.
 //
+// If what open gives is a [session.UserStore], the subtests of UserStore prove
+// that part of the contract too. Otherwise they are skipped as one, because a
+// store may do without. A method that is misspelt makes it do without: have the
+// compiler look.
+//
+//	var _ session.UserStore = (*MyStore)(nil)
+//
 // It calls open for a fresh, empty store at the start of each subtest, inside
 // its bubble if it has one; open releases what it took in t.Cleanup. (A defer in
 // the calling test would run too early: with RealTime the subtests outlast it.)
@@ -56,9 +63,24 @@ func TestStore(t *testing.T, open func(t *testing.T) session.Store, opts Options
 	if opts.MinTTL == 0 {
 		opts.MinTTL = opts.Resolution
 	}
-	for _, c := range storeCases() {
+	runCases(t, storeCases(), open, opts)
+	t.Run("UserStore", func(t *testing.T) {
+		if opts.RealTime {
+			t.Parallel()
+		}
+		if !keepsLists(t, open, opts) {
+			t.Skip("this store is no session.UserStore, which is no fault: Manager.Sessions, Manager.RevokeUser and Config.MaxPerUser need one, the rest does not")
+		}
+		runCases(t, userCases(), open, opts)
+	})
+}
+
+func runCases(t *testing.T, cases []storeCase, open func(t *testing.T) session.Store, opts Options) {
+	for _, c := range cases {
 		run := func(t *testing.T) {
-			c.run(&storeTest{T: t, store: open(t), opts: opts, why: c.why})
+			st := &storeTest{T: t, store: open(t), opts: opts, why: c.why}
+			st.users, _ = st.store.(session.UserStore)
+			c.run(st)
 		}
 		t.Run(c.name, func(t *testing.T) {
 			if opts.RealTime {
@@ -76,8 +98,19 @@ func TestStore(t *testing.T, open func(t *testing.T) session.Store, opts Options
 	}
 }
 
+// keepsLists opens a store to see what it is, where any other would be opened.
+func keepsLists(t *testing.T, open func(t *testing.T) session.Store, opts Options) (ok bool) {
+	look := func(t *testing.T) { _, ok = open(t).(session.UserStore) }
+	if opts.RealTime {
+		look(t)
+	} else {
+		synctest.Test(t, look)
+	}
+	return ok
+}
+
 type storeCase struct {
-	name string // the rule's number and what to look for
+	name string // the rule's number, if it has one, and what to look for
 	why  string // the rule, for whoever reads the failure
 	run  func(*storeTest)
 }
@@ -86,6 +119,7 @@ type storeCase struct {
 type storeTest struct {
 	*testing.T
 	store session.Store
+	users session.UserStore // store again, or nil if it keeps no lists
 	opts  Options
 	why   string
 }
