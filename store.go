@@ -99,7 +99,8 @@ type UserStore interface {
 
 // A Cut is one [UserStore] CutOff. The zero value is none.
 type Cut struct {
-	// ID tells the cut-offs of one list apart. It is never 0.
+	// ID tells the cut-offs of one list apart, but for those of one instant. It is
+	// never 0.
 	ID uint64
 	// Ago is how long ago it was on the store's own clock, rounded down.
 	Ago time.Duration
