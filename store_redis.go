@@ -132,7 +132,10 @@ func (s *RedisStore) Load(ctx context.Context, id uuid.UUID) (Record, error) {
 	get := pipe.Get(ctx, key)
 	pttl := pipe.PTTL(ctx, key)
 	_, _ = pipe.Exec(ctx) // each command keeps its own error
+	return loadReply(get, pttl)
+}
 
+func loadReply(get *redis.StringCmd, pttl *redis.DurationCmd) (Record, error) {
 	value, err := get.Bytes()
 	// An empty string is no record either: to the scripts, GETRANGE says the same
 	// of it and of a missing key.

@@ -22,7 +22,8 @@ import (
 )
 
 // redisACL is the list in docs/redis.md; the tests hold it to be enough.
-const redisACL = "~session:* +get +pttl +getrange +set +pexpire +del +evalsha +eval"
+const redisACL = "~session:* +get +pttl +getrange +set +pexpire +del +evalsha +eval" +
+	" +time +zadd +zrange +zcount +zrem +zremrangebyscore +pexpireat"
 
 func newRedisStore(t *testing.T, client redis.UniversalClient) *session.RedisStore {
 	t.Helper()
@@ -439,13 +440,7 @@ func FuzzRedisStoreLoad(f *testing.F) {
 // so even a command that is sent once follows.
 func TestRedisStoreFollowsAMovingSlot(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, redistest.Config{ACL: redisACL + " +cluster|slots +asking"})
-	// A long interval, so that only the redirects tell the client.
-	s := newRedisStore(t, cluster.Client(&redis.ClusterOptions{
-		ClusterStateReloadInterval: time.Hour,
-		DisableIdentity:            true,
-		MaintNotificationsConfig:   &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}))
+	cluster, s := storeOnClusterThatMoves(t)
 	id := uuid.New()
 	key := redisKey(id)
 	require.NoError(t, save(s, id, 0, 1))
