@@ -57,12 +57,17 @@ func requireListed(t *testing.T, s session.UserStore, list string, want ...uuid.
 	require.Equal(t, want, got)
 }
 
-// sinceCutOff enlists a session and says what it was told.
+// sinceCutOff enlists a session and says how long ago it was told that it was cut
+// off, or a negative duration.
 func sinceCutOff(t *testing.T, s session.UserStore, list string, id uuid.UUID) time.Duration {
 	t.Helper()
-	_, since, err := s.Enlist(t.Context(), list, id, time.Hour, 0)
+	_, last, err := s.Enlist(t.Context(), list, id, time.Hour, 0)
 	require.NoError(t, err)
-	return since
+	if last == (session.Cut{}) {
+		return -1
+	}
+	require.NotZero(t, last.ID)
+	return last.Ago
 }
 
 func newIDs(n int) []uuid.UUID {
@@ -91,10 +96,10 @@ func exerciseLists(t *testing.T, s session.UserStore) {
 		require.NoError(t, save(s, id, 0, uint64(i+1)))
 	}
 	requireListed(t, s, list)
-	listed, since, err := s.Enlist(ctx, list, ids[0], time.Minute, 1)
+	listed, last, err := s.Enlist(ctx, list, ids[0], time.Minute, 1)
 	require.NoError(t, err)
 	require.Nil(t, listed, "one is not more than one")
-	require.Negative(t, since, "there was no cut-off")
+	require.Zero(t, last, "there was no cut-off")
 	enlistAll(t, s, list, ids[1:]...)
 	requireListed(t, s, list, ids...)
 	listed, _, err = s.Enlist(ctx, list, ids[0], time.Minute, 3)
@@ -102,7 +107,7 @@ func exerciseLists(t *testing.T, s session.UserStore) {
 	again := []uuid.UUID{ids[1], ids[2], ids[3], ids[0]}
 	require.Equal(t, again, listed, "at the end of the list, where it is once")
 
-	listed, err = s.CutOff(ctx, list, ids[1], ids[0])
+	listed, _, err = s.CutOff(ctx, list, ids[1], ids[0])
 	require.NoError(t, err)
 	require.Equal(t, again, listed)
 	require.Negative(t, sinceCutOff(t, s, list, ids[0]), "it was excepted")
@@ -185,7 +190,7 @@ func TestE6RedisStoreListsEnd(t *testing.T) {
 		_, _, err = s.Enlist(ctx, "u", ids[1], 5*time.Minute, 0)
 		require.NoError(t, err)
 		ends(10 * time.Minute)
-		_, err = s.CutOff(ctx, "u")
+		_, _, err = s.CutOff(ctx, "u")
 		require.NoError(t, err)
 		ends(time.Hour)
 		_, _, err = s.Enlist(ctx, "u", ids[2], time.Second, 0)
@@ -230,7 +235,7 @@ func TestE6RedisStoreListsEnd(t *testing.T) {
 	})
 }
 
-// sinceCut: of the newest that does not except the session, for an hour, rounded
+// The last Cut: the newest that does not except the session, for an hour, rounded
 // down, and 0 when the clock was set back behind it.
 func TestRedisStoreCutOffs(t *testing.T) {
 	s, client, m := storeOnMiniredis(t)
@@ -238,7 +243,7 @@ func TestRedisStoreCutOffs(t *testing.T) {
 	at := func(passed time.Duration) { m.SetTime(now.Add(passed)) }
 	cut := func(except ...uuid.UUID) {
 		t.Helper()
-		_, err := s.CutOff(ctx, "u", except...)
+		_, _, err := s.CutOff(ctx, "u", except...)
 		require.NoError(t, err)
 	}
 	a, b, other := uuid.New(), uuid.New(), uuid.New()
@@ -274,7 +279,7 @@ func TestRedisStoreCutOffsWhenTheClockIsSetBack(t *testing.T) {
 	s, _, m := storeOnMiniredis(t)
 	now, excepted := time.Now(), uuid.New()
 	for _, except := range [][]uuid.UUID{nil, {excepted}} {
-		_, err := s.CutOff(t.Context(), "u", except...)
+		_, _, err := s.CutOff(t.Context(), "u", except...)
 		require.NoError(t, err)
 	}
 	m.SetTime(now.Add(-2 * time.Hour))
@@ -291,7 +296,7 @@ func TestRedisStoreComparesWholeExceptions(t *testing.T) {
 		a := uuid.MustParse("00000000-0000-4000-8000-0000000000aa")
 		b := uuid.MustParse("ffffffff-ffff-4fff-8fff-ffffffffffbb")
 		straddles := uuid.UUID(append(slices.Clone(a[8:]), b[:8]...))
-		_, err := s.CutOff(t.Context(), "u", a, b)
+		_, _, err := s.CutOff(t.Context(), "u", a, b)
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, sinceCutOff(t, s, "u", straddles), time.Duration(0))
 		require.Negative(t, sinceCutOff(t, s, "u", a))
@@ -303,11 +308,11 @@ func TestRedisStoreKeepsTheNewestCutOffs(t *testing.T) {
 	onServerAndMiniredis(t, func(t *testing.T, s *session.RedisStore, admin *redis.Client) {
 		ctx, kept := t.Context(), uuid.New()
 		enlistAll(t, s, "u", kept)
-		_, err := s.CutOff(ctx, "u")
+		_, _, err := s.CutOff(ctx, "u")
 		require.NoError(t, err)
 		for i := range 70 {
 			require.Equal(t, i < 64, sinceCutOff(t, s, "u", kept) >= 0, "the oldest of %d, and all others except it", i+1)
-			_, err := s.CutOff(ctx, "u", kept, uuid.New())
+			_, _, err := s.CutOff(ctx, "u", kept, uuid.New())
 			require.NoError(t, err)
 			require.EqualValues(t, min(i+2, 64), admin.ZCount(ctx, onlyListKey(t, admin), "-inf", "-1").Val())
 		}
@@ -326,7 +331,7 @@ func TestRedisStoreSendsNoUserName(t *testing.T) {
 	})
 	exerciseLists(t, s)
 	enlistAll(t, s, "alice@example.org", uuid.New())
-	_, err := s.CutOff(t.Context(), "alice@example.org")
+	_, _, err := s.CutOff(t.Context(), "alice@example.org")
 	require.NoError(t, err)
 	proxy.Decide(nil)
 	require.NotEmpty(t, sent)
@@ -376,14 +381,14 @@ func TestRedisStoreForeignLists(t *testing.T) {
 		key := onlyListKey(t, admin)
 		require.NoError(t, admin.ZAdd(ctx, key, redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMicro()), Member: "not an ID"}).Err())
 		requireListed(t, s, "u", id)
-		listed, err := s.CutOff(ctx, "u")
+		listed, _, err := s.CutOff(ctx, "u")
 		require.NoError(t, err)
 		require.Equal(t, []uuid.UUID{id}, listed)
 
 		require.NoError(t, admin.Set(ctx, key, "x", 0).Err())
 		_, err = s.List(ctx, "u")
 		require.ErrorContains(t, err, "WRONGTYPE")
-		_, err = s.CutOff(ctx, "u")
+		_, _, err = s.CutOff(ctx, "u")
 		require.ErrorContains(t, err, "WRONGTYPE")
 		_, _, err = s.Enlist(ctx, "u", id, time.Hour, 0)
 		require.ErrorContains(t, err, "WRONGTYPE")
@@ -401,7 +406,7 @@ func TestRedisStoreRevokesOnAFullServer(t *testing.T) {
 	enlistAll(t, s, "u", id)
 	require.NoError(t, server.Admin().ConfigSet(ctx, "maxmemory", "1").Err())
 	require.ErrorContains(t, save(s, uuid.New(), 0, 1), "OOM")
-	listed, err := s.CutOff(ctx, "u")
+	listed, _, err := s.CutOff(ctx, "u")
 	require.NoError(t, err)
 	require.Equal(t, []uuid.UUID{id}, listed)
 	require.NoError(t, s.End(ctx, "u", listed...))

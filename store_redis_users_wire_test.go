@@ -51,7 +51,7 @@ func listCalls(s session.UserStore, list string, ids ...uuid.UUID) map[string]fu
 			return err
 		},
 		"List":     func(ctx context.Context) error { _, err := s.List(ctx, list); return err },
-		"CutOff":   func(ctx context.Context) error { _, err := s.CutOff(ctx, list, ids...); return err },
+		"CutOff":   func(ctx context.Context) error { _, _, err := s.CutOff(ctx, list, ids...); return err },
 		"End":      func(ctx context.Context) error { return s.End(ctx, list, ids...) },
 		"LoadAll":  func(ctx context.Context) error { _, err := s.LoadAll(ctx, ids); return err },
 		"Versions": func(ctx context.Context) error { _, err := s.Versions(ctx, ids); return err },
@@ -132,7 +132,7 @@ func TestRedisStoreFindsAUsersSessionsAmongMany(t *testing.T) {
 		require.NoError(t, save(s, id, 0, uint64(i+1)))
 	}
 
-	_, err := s.CutOff(ctx, "bob") // the server now has both scripts
+	_, _, err := s.CutOff(ctx, "bob") // the server now has both scripts
 	require.NoError(t, err)
 	require.NoError(t, admin.ConfigResetStat(ctx).Err())
 	requireListed(t, s, "alice", ids...)
@@ -143,7 +143,7 @@ func TestRedisStoreFindsAUsersSessionsAmongMany(t *testing.T) {
 	}
 	_, err = s.Versions(ctx, ids)
 	require.NoError(t, err)
-	listed, err := s.CutOff(ctx, "alice")
+	listed, _, err := s.CutOff(ctx, "alice")
 	require.NoError(t, err)
 	require.Equal(t, ids, listed)
 	require.NoError(t, s.End(ctx, "alice", ids[10:]...))
@@ -198,7 +198,7 @@ func TestRedisStoreListsOfMoreThanAThousand(t *testing.T) {
 		require.Equal(t, ids[:n], listed)
 		require.Equal(t, want, proxy.Commands())
 		proxy.Reset()
-		listed, err = s.CutOff(t.Context(), "u")
+		listed, _, err = s.CutOff(t.Context(), "u")
 		require.NoError(t, err)
 		require.Equal(t, ids[:n], listed)
 		require.Equal(t, want, proxy.Commands())
@@ -226,10 +226,10 @@ func TestRedisStoreListsOfAHundredThousand(t *testing.T) {
 		}
 		require.NoError(t, admin.ZAdd(ctx, key, members...).Err())
 	}
-	_, err := s.CutOff(ctx, "other") // the server now has the script
+	_, _, err := s.CutOff(ctx, "other") // the server now has the script
 	require.NoError(t, err)
 	require.NoError(t, admin.ConfigResetStat(ctx).Err())
-	listed, err := s.CutOff(ctx, "u")
+	listed, _, err := s.CutOff(ctx, "u")
 	require.NoError(t, err)
 	require.Equal(t, ids, listed)
 	listed, _, err = s.Enlist(ctx, "u", ids[0], 3*time.Hour, 1)
@@ -390,7 +390,7 @@ func TestRedisStoreListsDoubtOtherAnswers(t *testing.T) {
 		_, _, err := s.Enlist(t.Context(), "u", uuid.New(), time.Hour, 1)
 		require.ErrorContains(t, err, "session: Redis answered", "%q", answer)
 		if answer != "*0\r\n" { // which is an empty list
-			_, err = s.CutOff(t.Context(), "u")
+			_, _, err = s.CutOff(t.Context(), "u")
 			require.ErrorContains(t, err, "session: Redis answered", "%q", answer)
 		}
 	}
@@ -443,7 +443,7 @@ func TestRedisStoreListsInAClusterWhoseSlotsMove(t *testing.T) {
 		t.Helper()
 		ctx, next := t.Context(), uuid.New()
 		requireListed(t, s, "u", ids...)
-		listed, err := s.CutOff(ctx, "u")
+		listed, _, err := s.CutOff(ctx, "u")
 		require.NoError(t, err)
 		require.Equal(t, ids, listed)
 		require.NoError(t, save(s, next, 0, 301))
