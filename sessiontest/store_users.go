@@ -76,20 +76,32 @@ func userCases() []storeCase {
 			"CutOff returns the list as it is, with the exceptions on it, and neither shortens it nor deletes a record",
 			testCutOffList,
 		}, {
-			"sinceCut is how long ago the list was cut off",
-			"sinceCut is negative if the list was never cut off, else the time since the newest CutOff on the store's clock",
-			testSinceCut,
+			"CutOff returns what it noted",
+			"CutOff returns its own Cut: its ID is never 0, which is none, and it was just now",
+			testOwnCut,
 		}, {
-			"sinceCut is rounded down",
-			"sinceCut never says longer ago than it was: a login that began before the CutOff would pass for one that began after it",
-			testSinceCutRounded,
+			"CutOffs of one list have IDs of their own",
+			"no two CutOffs of a list have the same ID, be they of the same instant or hours apart: a process tells its own by it",
+			testCutIDs,
+		}, {
+			"last has the ID that its CutOff returned",
+			"last is the newest CutOff that did not except the ID, by its own ID, whatever others there are",
+			testLastCutID,
+		}, {
+			"last tells how long ago the list was cut off",
+			"last is the zero Cut if the list was never cut off, else its Ago is the time since the newest CutOff on the store's clock",
+			testLastCut,
+		}, {
+			"last is rounded down",
+			"last never says longer ago than it was: a login that began before the CutOff would pass for one that began after it",
+			testLastCutRounded,
 		}, {
 			"CutOff is not told to whom it excepts",
 			"an ID in except is not told of that CutOff, whether it is listed or not; it is told of an older one that did not except it, and all others are told of both",
 			testExcept,
 		}, {
 			"CutOff counts each with its own exceptions",
-			"sinceCut is that of the newest CutOff that did not except the ID, however many others did",
+			"last is the newest CutOff that did not except the ID, however many others did",
 			testManyCuts,
 		}, {
 			"CutOff is remembered for an hour",
@@ -101,7 +113,7 @@ func userCases() []storeCase {
 			testCutOutlastsList,
 		}, {
 			"CutOff of one list is not told on another",
-			"sinceCut is about this list only: cutting off one user logs out no other",
+			"last is about this list only: cutting off one user logs out no other",
 			testCutOneList,
 		}, {
 			"LoadAll is Load for each",

@@ -3,53 +3,60 @@ package sessiontest
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sojourn-go/session"
 )
 
 // A cut is a CutOff that took effect between two instants of this process's
 // monotonic clock.
 type cut struct {
+	id             uint64
 	sent, returned time.Time
-	except         []uuid.UUID
 }
 
 func (t *storeTest) cutOff(list string, except ...uuid.UUID) cut {
 	t.Helper()
-	c := cut{sent: time.Now(), except: except}
-	if _, err := t.users.CutOff(t.Context(), list, except...); err != nil {
+	sent := time.Now()
+	_, this, err := t.users.CutOff(t.Context(), list, except...)
+	c := cut{this.ID, sent, time.Now()}
+	if err != nil {
 		t.Fatalf("CutOff: %v", err)
 	}
-	c.returned = time.Now()
+	if took := c.returned.Sub(sent); this.ID == 0 || this.Ago < 0 || this.Ago > took {
+		t.Fatalf("CutOff gave %+v after %v, want an ID that is not 0, and 0 to %[2]v", this, took)
+	}
 	return c
 }
 
-// told enlists an ID and expects to be told of c: not longer ago than it can
-// have been, and not shorter by more than the resolution.
+// told enlists an ID and expects to be told of c, and of no other: not longer ago
+// than it can have been, and not shorter by more than the resolution.
 func (t *storeTest) told(list string, id uuid.UUID, c cut) {
 	t.Helper()
 	sent := time.Now()
-	_, since, err := t.users.Enlist(t.Context(), list, id, long, 0)
+	_, last, err := t.users.Enlist(t.Context(), list, id, long, 0)
 	returned := time.Now()
 	if err != nil {
 		t.Fatalf("Enlist: %v", err)
 	}
 	least, most := sent.Sub(c.returned)-t.opts.Resolution, returned.Sub(c.sent)
-	if since < 0 || since < least || since > most {
-		t.Fatalf("sinceCut is %v, want %v to %v", since, max(0, least), most)
+	if last.ID == 0 || last.ID != c.id || last.Ago < max(0, least) || last.Ago > most {
+		t.Fatalf("Enlist gave %+v as last, want the ID %d, and %v to %v", last, c.id, max(0, least), most)
 	}
 }
 
 // untold enlists an ID and expects to be told that there was no CutOff.
 func (t *storeTest) untold(list string, id uuid.UUID) {
 	t.Helper()
-	_, since, err := t.users.Enlist(t.Context(), list, id, long, 0)
+	_, last, err := t.users.Enlist(t.Context(), list, id, long, 0)
 	if err != nil {
 		t.Fatalf("Enlist: %v", err)
 	}
-	if since >= 0 {
-		t.Fatalf("sinceCut is %v, want it negative: no CutOff of this list is for this ID", since)
+	if last != (session.Cut{}) {
+		t.Fatalf("Enlist gave %+v as last, want the zero Cut: no CutOff of this list is for this ID", last)
 	}
 }
 
@@ -63,7 +70,7 @@ func testCutOffList(t *storeTest) {
 	}
 	t.enlist(aList, ids...)
 	for _, except := range [][]uuid.UUID{nil, {ids[1]}, ids, {uuid.New(), ids[0]}} {
-		got, err := t.users.CutOff(t.Context(), aList, except...)
+		got, _, err := t.users.CutOff(t.Context(), aList, except...)
 		if err != nil {
 			t.Fatalf("CutOff: %v", err)
 		}
@@ -75,7 +82,87 @@ func testCutOffList(t *storeTest) {
 	}
 }
 
-func testSinceCut(t *storeTest) {
+func testOwnCut(t *storeTest) {
+	ids := newIDs(2)
+	t.cutOff(aList)
+	t.enlist(aList, ids...)
+	for _, except := range [][]uuid.UUID{nil, ids[:1], ids, {uuid.New()}} {
+		t.cutOff(aList, except...)
+		time.Sleep(t.unit() / 4) // which the next one must not take for its own
+	}
+}
+
+func testCutIDs(t *storeTest) {
+	seen := map[uint64]bool{}
+	add := func(id uint64) {
+		t.Helper()
+		if seen[id] {
+			t.Fatalf("two CutOffs of one list have the ID %d", id)
+		}
+		seen[id] = true
+	}
+	// In virtual time all of these are of the same instant.
+	ids := t.sessions(2)
+	for i := range 30 {
+		add(t.cutOff(aList, ids[:i%3]...).id)
+	}
+	for _, id := range t.cutTogether(aList, 20) {
+		add(id)
+	}
+	t.enlist(aList, ids...)
+	t.end(aList, ids...)
+	t.list(aList)
+	add(t.cutOff(aList).id)
+	if t.opts.RealTime {
+		return // hours pass in virtual time only
+	}
+	for _, later := range []time.Duration{25 * time.Minute, 25 * time.Minute, 25 * time.Minute, 2 * time.Hour, 48 * time.Hour} {
+		time.Sleep(later)
+		t.list(aList)
+		add(t.cutOff(aList).id)
+	}
+}
+
+// cutTogether makes n CutOffs at once and returns their IDs.
+func (t *storeTest) cutTogether(list string, n int) []uint64 {
+	t.Helper()
+	ids := make([]uint64, n)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() {
+			_, this, err := t.users.CutOff(t.Context(), list)
+			if err != nil {
+				t.Errorf("CutOff: %v", err)
+			}
+			ids[i] = this.ID
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return ids
+}
+
+func testLastCutID(t *storeTest) {
+	id, other := uuid.New(), uuid.New()
+	for range 3 {
+		// In virtual time they are of the same instant: only the IDs differ.
+		toAll := t.cutOff(aList)
+		t.told(aList, id, toAll)
+		t.told(aList, other, toAll)
+		for range 3 {
+			toOthers := t.cutOff(aList, id)
+			t.cutOff("another list")
+			t.told(aList, id, toAll)
+			t.told(aList, other, toOthers)
+		}
+		time.Sleep(t.unit() / 4)
+		t.told(aList, id, toAll)
+	}
+}
+
+func testLastCut(t *storeTest) {
 	ids := newIDs(2)
 	t.untold(aList, ids[0])
 	t.untold(aList, ids[1])
@@ -92,7 +179,7 @@ func testSinceCut(t *storeTest) {
 	}
 }
 
-func testSinceCutRounded(t *storeTest) {
+func testLastCutRounded(t *storeTest) {
 	// Halves of a step, so that rounding both ends of the time, or the time to
 	// the nearest step, says too much in one round or the next.
 	step := t.opts.Resolution

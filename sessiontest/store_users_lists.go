@@ -164,7 +164,7 @@ func (t *storeTest) over(id uuid.UUID, most int, want ...uuid.UUID) {
 
 func testNoList(t *storeTest) {
 	t.lists(aList)
-	cutOff, err := t.users.CutOff(t.Context(), aList)
+	cutOff, _, err := t.users.CutOff(t.Context(), aList)
 	if err != nil || len(cutOff) != 0 {
 		t.Fatalf("CutOff of a list that never was gave %d IDs (%v)", len(cutOff), err)
 	}

@@ -16,14 +16,15 @@ func testEnlistBesideCutOff(t *storeTest) {
 	const logins = 50
 	for round := range 10 {
 		list, ids := fmt.Sprint("round ", round), t.sessions(logins)
-		since := make([]time.Duration, logins)
+		last := make([]session.Cut, logins)
 		var cutOff []uuid.UUID
+		var this session.Cut
 		var wg sync.WaitGroup
 		for i, id := range ids {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i%10) * time.Microsecond) // some before it, some after
 				var err error
-				if _, since[i], err = t.users.Enlist(t.Context(), list, id, long, 0); err != nil {
+				if _, last[i], err = t.users.Enlist(t.Context(), list, id, long, 0); err != nil {
 					t.Errorf("Enlist: %v", err)
 				}
 			})
@@ -31,7 +32,7 @@ func testEnlistBesideCutOff(t *storeTest) {
 		wg.Go(func() {
 			time.Sleep(5 * time.Microsecond)
 			var err error
-			if cutOff, err = t.users.CutOff(t.Context(), list); err != nil {
+			if cutOff, this, err = t.users.CutOff(t.Context(), list); err != nil {
 				t.Errorf("CutOff: %v", err)
 			}
 		})
@@ -40,7 +41,7 @@ func testEnlistBesideCutOff(t *storeTest) {
 			return
 		}
 		for i, id := range ids {
-			if since[i] < 0 && !slices.Contains(cutOff, id) {
+			if last[i].ID != this.ID && !slices.Contains(cutOff, id) {
 				t.Fatalf("an Enlist beside a CutOff was neither on its list nor told of it")
 			}
 		}

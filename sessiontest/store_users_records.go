@@ -238,15 +238,15 @@ func testManyIDs(t *storeTest) {
 	}
 	t.lists(aList, ids...)
 	t.reads(append(newIDs(n), ids...), append(make([]session.Record, n), recs...))
-	got, err := t.users.CutOff(t.Context(), aList, ids[:n-1]...)
+	got, this, err := t.users.CutOff(t.Context(), aList, ids[:n-1]...)
 	if err != nil {
 		t.Fatalf("CutOff: %v", err)
 	}
 	t.sameIDs("CutOff", got, ids)
 	t.untold(aList, ids[n-2])
-	listed, since, err := t.users.Enlist(t.Context(), aList, ids[n-1], long, n-1)
-	if err != nil || since < 0 {
-		t.Fatalf("Enlist: %v, sinceCut is %v", err, since)
+	listed, last, err := t.users.Enlist(t.Context(), aList, ids[n-1], long, n-1)
+	if err != nil || last.ID != this.ID {
+		t.Fatalf("Enlist: %v, last is %+v, want that of %+v", err, last, this)
 	}
 	t.sameIDs("Enlist", listed, ids) // the last two were enlisted again, in this order
 
@@ -280,7 +280,7 @@ func testUsersHandedOut(t *storeTest) {
 	loaded := append(t.loadAll(ids[0], ids[0]), t.loadAll(ids[0])...)
 	lists := [][]uuid.UUID{t.list(aList)}
 	except := []uuid.UUID{ids[2]}
-	cutOff, err := t.users.CutOff(t.Context(), aList, except...)
+	cutOff, _, err := t.users.CutOff(t.Context(), aList, except...)
 	if err != nil {
 		t.Fatalf("CutOff: %v", err)
 	}
@@ -363,9 +363,10 @@ func (t *storeTest) listEnded(ctx context.Context) {
 	t.lists(list, want...)
 
 	var ids []uuid.UUID
-	if t.returns("CutOff", func() (err error) { ids, err = t.users.CutOff(ctx, list); return err }) == nil {
+	var this session.Cut
+	if t.returns("CutOff", func() (err error) { ids, this, err = t.users.CutOff(ctx, list); return err }) == nil {
 		t.sameIDs("CutOff", ids, want)
-		t.told(list, next, cut{returned: time.Now()}) // whenever it was
+		t.told(list, next, cut{id: this.ID, returned: time.Now()}) // whenever it was
 	}
 	t.has(id, rec)
 

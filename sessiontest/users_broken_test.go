@@ -16,7 +16,8 @@ import (
 type plainUsers struct {
 	*plain
 	lists map[string]*plainList
-	tidy  bool // takes off what has no record, which it may
+	made  uint64 // cut-offs
+	tidy  bool   // takes off what has no record, which it may
 }
 
 type plainList struct {
@@ -26,6 +27,7 @@ type plainList struct {
 }
 
 type plainCut struct {
+	id     uint64
 	at     time.Time
 	except []uuid.UUID
 }
@@ -67,24 +69,43 @@ func (l *plainList) over(most int) []uuid.UUID {
 	return slices.Clone(l.ids)
 }
 
-func (l *plainList) sinceCut(id uuid.UUID) time.Duration {
+// newest returns the newest cut-off that is for id, the zero plainCut if there is
+// none.
+func (l *plainList) newest(id uuid.UUID) plainCut {
 	for _, c := range slices.Backward(l.cuts) {
 		if !slices.Contains(c.except, id) {
-			return time.Since(c.at).Truncate(time.Millisecond)
+			return c
 		}
+	}
+	return plainCut{}
+}
+
+// sinceCut is negative if there is none.
+func (l *plainList) sinceCut(id uuid.UUID) time.Duration {
+	if c := l.newest(id); c.id != 0 {
+		return time.Since(c.at).Truncate(time.Millisecond)
 	}
 	return -1
 }
 
-func (s *plainUsers) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+func (l *plainList) cut(id uuid.UUID, since time.Duration) session.Cut {
+	if since < 0 {
+		return session.Cut{}
+	}
+	return session.Cut{ID: l.newest(id).id, Ago: since}
+}
+
+func (l *plainList) lastCut(id uuid.UUID) session.Cut { return l.cut(id, l.sinceCut(id)) }
+
+func (s *plainUsers) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 	if ctx.Err() != nil {
-		return nil, 0, ctx.Err()
+		return nil, session.Cut{}, ctx.Err()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.at(list)
 	l.add(id, ttl)
-	return l.over(most), l.sinceCut(id), nil
+	return l.over(most), l.lastCut(id), nil
 }
 
 func (s *plainUsers) List(ctx context.Context, list string) ([]uuid.UUID, error) {
@@ -96,15 +117,16 @@ func (s *plainUsers) List(ctx context.Context, list string) ([]uuid.UUID, error)
 	return slices.Clone(s.at(list).ids), nil
 }
 
-func (s *plainUsers) CutOff(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
+func (s *plainUsers) CutOff(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, session.Cut{}, ctx.Err()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.at(list)
-	l.cuts = append(l.cuts, plainCut{time.Now(), slices.Clone(except)})
-	return slices.Clone(l.ids), nil
+	s.made++
+	l.cuts = append(l.cuts, plainCut{s.made, time.Now(), slices.Clone(except)})
+	return slices.Clone(l.ids), session.Cut{ID: s.made}, nil
 }
 
 func (s *plainUsers) End(ctx context.Context, list string, ids ...uuid.UUID) error {
@@ -143,9 +165,9 @@ func (s *plainUsers) Versions(ctx context.Context, ids []uuid.UUID) ([]uint64, e
 }
 
 type (
-	enlistFunc   func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error)
+	enlistFunc   func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error)
 	listFunc     func(ctx context.Context, list string) ([]uuid.UUID, error)
-	cutOffFunc   func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error)
+	cutOffFunc   func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error)
 	endFunc      func(ctx context.Context, list string, ids ...uuid.UUID) error
 	loadAllFunc  func(ctx context.Context, ids []uuid.UUID) ([]session.Record, error)
 	versionsFunc func(ctx context.Context, ids []uuid.UUID) ([]uint64, error)
@@ -162,7 +184,7 @@ type brokenUsers struct {
 	versions versionsFunc
 }
 
-func (b *brokenUsers) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+func (b *brokenUsers) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 	return b.enlist(ctx, list, id, ttl, most)
 }
 
@@ -170,7 +192,7 @@ func (b *brokenUsers) List(ctx context.Context, list string) ([]uuid.UUID, error
 	return b.list(ctx, list)
 }
 
-func (b *brokenUsers) CutOff(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
+func (b *brokenUsers) CutOff(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
 	return b.cutOff(ctx, list, except...)
 }
 
@@ -198,64 +220,92 @@ func byUsers(breakIt func(*brokenUsers)) func() session.Store {
 
 // enlists has the store do and say something else after it put an ID on a list.
 // The lock is held.
-func (b *brokenUsers) enlists(then func(l *plainList, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration)) {
-	b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+func (b *brokenUsers) enlists(then func(l *plainList, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut)) {
+	b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 		if ctx.Err() != nil {
-			return nil, 0, ctx.Err()
+			return nil, session.Cut{}, ctx.Err()
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		l := b.at(list)
 		l.add(id, ttl)
-		listed, sinceCut := then(l, id, ttl, most)
-		return listed, sinceCut, nil
+		listed, last := then(l, id, ttl, most)
+		return listed, last, nil
 	}
 }
 
 // edits changes a list after an ID was put on it.
 func (b *brokenUsers) edits(edit func(l *plainList, id uuid.UUID, ttl time.Duration)) {
-	b.enlists(func(l *plainList, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration) {
+	b.enlists(func(l *plainList, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut) {
 		edit(l, id, ttl)
-		return l.over(most), l.sinceCut(id)
+		return l.over(most), l.lastCut(id)
 	})
 }
 
 // tells changes the list that Enlist gives.
 func (b *brokenUsers) tells(over func(l *plainList, most int) []uuid.UUID) {
-	b.enlists(func(l *plainList, id uuid.UUID, _ time.Duration, most int) ([]uuid.UUID, time.Duration) {
-		return over(l, most), l.sinceCut(id)
+	b.enlists(func(l *plainList, id uuid.UUID, _ time.Duration, most int) ([]uuid.UUID, session.Cut) {
+		return over(l, most), l.lastCut(id)
 	})
 }
 
-// tellsCut changes the time that Enlist gives.
+// tellsCut changes the time that Enlist gives, negative for no Cut at all.
 func (b *brokenUsers) tellsCut(sinceCut func(l *plainList, id uuid.UUID) time.Duration) {
-	b.enlists(func(l *plainList, id uuid.UUID, _ time.Duration, most int) ([]uuid.UUID, time.Duration) {
-		return l.over(most), sinceCut(l, id)
+	b.tellsLast(func(l *plainList, id uuid.UUID) session.Cut { return l.cut(id, sinceCut(l, id)) })
+}
+
+// tellsLast changes the Cut that Enlist gives.
+func (b *brokenUsers) tellsLast(last func(l *plainList, id uuid.UUID) session.Cut) {
+	b.enlists(func(l *plainList, id uuid.UUID, _ time.Duration, most int) ([]uuid.UUID, session.Cut) {
+		return l.over(most), last(l, id)
 	})
 }
 
 // notes changes what CutOff noted. The lock is held.
 func (b *brokenUsers) notes(edit func(l *plainList)) {
-	b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
-		ids, err := b.plainUsers.CutOff(ctx, list, except...)
+	b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
+		ids, this, err := b.plainUsers.CutOff(ctx, list, except...)
 		if err == nil {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			edit(b.lists[list])
 		}
-		return ids, err
+		return ids, this, err
+	}
+}
+
+// numbers changes the ID of what CutOff noted. The lock is held.
+func (b *brokenUsers) numbers(id func(l *plainList) uint64) {
+	b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
+		ids, this, err := b.plainUsers.CutOff(ctx, list, except...)
+		if err == nil {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			l := b.lists[list]
+			this.ID = id(l)
+			l.cuts[len(l.cuts)-1].id = this.ID
+		}
+		return ids, this, err
+	}
+}
+
+// tellsThis changes the Cut that CutOff gives.
+func (b *brokenUsers) tellsThis(change func(session.Cut) session.Cut) {
+	b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
+		ids, this, err := b.plainUsers.CutOff(ctx, list, except...)
+		return ids, change(this), err
 	}
 }
 
 // names changes every name that the store is given.
 func (b *brokenUsers) names(change func(string) string) {
-	b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+	b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 		return b.plainUsers.Enlist(ctx, change(list), id, ttl, most)
 	}
 	b.list = func(ctx context.Context, list string) ([]uuid.UUID, error) {
 		return b.plainUsers.List(ctx, change(list))
 	}
-	b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
+	b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
 		return b.plainUsers.CutOff(ctx, change(list), except...)
 	}
 	b.end = func(ctx context.Context, list string, ids ...uuid.UUID) error {

@@ -152,39 +152,39 @@ func userRaceDefects() []defect {
 	)
 	return []defect{
 		{name: "CutOff reads the list and notes it afterwards", want: []string{slips}, open: byUsers(func(b *brokenUsers) {
-			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
+			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
 				ids, err := b.plainUsers.List(ctx, list)
 				pause()
-				_, noted := b.plainUsers.CutOff(ctx, list, except...)
-				return ids, errors.Join(err, noted)
+				_, this, noted := b.plainUsers.CutOff(ctx, list, except...)
+				return ids, this, errors.Join(err, noted)
 			}
 		})},
 		{name: "Enlist asks for the CutOff and adds afterwards", want: []string{slips}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 				b.mu.Lock()
-				since := b.at(list).sinceCut(id)
+				last := b.at(list).lastCut(id)
 				b.mu.Unlock()
 				pause()
 				listed, _, err := b.plainUsers.Enlist(ctx, list, id, ttl, most)
-				return listed, since, err
+				return listed, last, err
 			}
 		})},
 		{name: "Enlist counts and adds afterwards", want: []string{limit}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 				there, err := b.plainUsers.List(ctx, list)
 				pause()
-				_, since, enlisted := b.plainUsers.Enlist(ctx, list, id, ttl, 0)
+				_, last, enlisted := b.plainUsers.Enlist(ctx, list, id, ttl, 0)
 				there = append(slices.DeleteFunc(there, func(other uuid.UUID) bool { return other == id }), id)
 				if most == 0 || len(there) <= most {
 					there = nil
 				}
-				return there, since, errors.Join(err, enlisted)
+				return there, last, errors.Join(err, enlisted)
 			}
 		})},
 		{name: "Enlist writes the list back", want: []string{
 			slips, limit, "parallel Enlist and End lose nothing",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 				ids, err := b.plainUsers.List(ctx, list)
 				pause()
 				b.mu.Lock()
@@ -192,7 +192,7 @@ func userRaceDefects() []defect {
 				l := b.at(list)
 				l.ids = ids
 				l.add(id, ttl)
-				return l.over(most), l.sinceCut(id), err
+				return l.over(most), l.lastCut(id), err
 			}
 		})},
 		{name: "End writes the list back", want: []string{
@@ -238,15 +238,16 @@ func userContextDefects() []defect {
 			}
 		})},
 		{name: "an Enlist that did not happen", want: []string{ended}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
-				listed, since, _ := b.plainUsers.Enlist(ctx, list, id, ttl, most)
-				return listed, since, nil
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
+				listed, last, _ := b.plainUsers.Enlist(ctx, list, id, ttl, most)
+				return listed, last, nil
 			}
 		})},
 		{name: "a CutOff that did not happen", want: []string{ended}, open: byUsers(func(b *brokenUsers) {
-			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
+			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
 				if ctx.Err() != nil {
-					return b.plainUsers.List(context.WithoutCancel(ctx), list)
+					ids, err := b.plainUsers.List(context.WithoutCancel(ctx), list)
+					return ids, session.Cut{ID: 1}, err
 				}
 				return b.plainUsers.CutOff(ctx, list, except...)
 			}

@@ -15,7 +15,7 @@ import (
 
 // userDefects are the mistakes that a store can make with its lists.
 func userDefects() []defect {
-	list := slices.Concat(enlistDefects(), limitDefects(), cutDefects(), exceptDefects(), endDefects(), readDefects(), userRaceDefects(), userContextDefects())
+	list := slices.Concat(enlistDefects(), limitDefects(), cutDefects(), cutIDDefects(), exceptDefects(), endDefects(), readDefects(), userRaceDefects(), userContextDefects())
 	for _, d := range list {
 		for i, want := range d.want {
 			d.want[i] = "UserStore/" + want
@@ -44,13 +44,13 @@ func enlistDefects() []defect {
 		{name: "an ID stays where it was first", want: []string{
 			"Enlist again moves to the end",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 				b.mu.Lock()
 				l := b.at(list)
 				if slices.Contains(l.ids, id) {
 					defer b.mu.Unlock()
 					l.ends[id] = time.Now().Add(ttl)
-					return l.over(most), l.sinceCut(id), ctx.Err()
+					return l.over(most), l.lastCut(id), ctx.Err()
 				}
 				b.mu.Unlock()
 				return b.plainUsers.Enlist(ctx, list, id, ttl, most)
@@ -60,21 +60,21 @@ func enlistDefects() []defect {
 			"Enlist again moves to the end",
 			"Enlist tells the list when it is over most",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 				b.mu.Lock()
 				defer b.mu.Unlock()
 				l := b.at(list)
 				l.ids = append(l.ids, id)
 				l.ends[id] = time.Now().Add(ttl)
-				return l.over(most), l.sinceCut(id), ctx.Err()
+				return l.over(most), l.lastCut(id), ctx.Err()
 			}
 		})},
 		{name: "only what has a record is enlisted", want: []string{
 			"Enlist needs no record",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
 				if _, ok := b.find(id); !ok {
-					return nil, -1, session.ErrNotFound
+					return nil, session.Cut{}, session.ErrNotFound
 				}
 				return b.plainUsers.Enlist(ctx, list, id, ttl, most)
 			}
@@ -205,26 +205,30 @@ func cutDefects() []defect {
 		{name: "the exceptions are not on the list", want: []string{
 			"CutOff returns the list and takes nothing off it",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
-				ids, err := b.plainUsers.CutOff(ctx, list, except...)
-				return slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(except, id) }), err
+			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
+				ids, this, err := b.plainUsers.CutOff(ctx, list, except...)
+				return slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(except, id) }), this, err
 			}
 		})},
 		{name: "nothing is noted", want: []string{
-			"sinceCut is how long ago the list was cut off",
+			"last tells how long ago the list was cut off",
 			"an Enlist beside a CutOff is listed or told",
 		}, open: byUsers(func(b *brokenUsers) { b.notes(func(l *plainList) { l.cuts = nil }) })},
 		{name: "a list that was not cut off was cut off just now", want: []string{
-			"sinceCut is how long ago the list was cut off",
+			"last tells how long ago the list was cut off",
 			"CutOff of one list is not told on another",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.tellsCut(func(l *plainList, id uuid.UUID) time.Duration { return max(0, l.sinceCut(id)) })
+			b.tellsLast(func(l *plainList, id uuid.UUID) session.Cut {
+				last := l.lastCut(id)
+				last.ID = max(1, last.ID)
+				return last
+			})
 		})},
 		{name: "the first CutOff counts", want: []string{
-			"sinceCut is how long ago the list was cut off",
+			"last tells how long ago the list was cut off",
 		}, open: byUsers(func(b *brokenUsers) { b.notes(func(l *plainList) { l.cuts = l.cuts[:1] }) })},
 		{name: "every Enlist starts the time anew", inClock: true, want: []string{
-			"sinceCut is how long ago the list was cut off",
+			"last tells how long ago the list was cut off",
 		}, open: byUsers(func(b *brokenUsers) {
 			b.tellsCut(func(l *plainList, id uuid.UUID) time.Duration {
 				since := l.sinceCut(id)
@@ -235,14 +239,14 @@ func cutDefects() []defect {
 			})
 		})},
 		{name: "the time since a CutOff in seconds", inClock: true, want: []string{
-			"sinceCut is how long ago the list was cut off",
+			"last tells how long ago the list was cut off",
 		}, open: byUsers(func(b *brokenUsers) {
 			b.tellsCut(func(l *plainList, id uuid.UUID) time.Duration {
 				return l.sinceCut(id) / time.Second * time.Second
 			})
 		})},
 		{name: "two clocks of milliseconds", want: []string{
-			"sinceCut is rounded down",
+			"last is rounded down",
 		}, open: byUsers(func(b *brokenUsers) {
 			b.notes(func(l *plainList) {
 				last := &l.cuts[len(l.cuts)-1]
@@ -256,7 +260,7 @@ func cutDefects() []defect {
 			})
 		})},
 		{name: "the time since a CutOff rounded up", want: []string{
-			"sinceCut is rounded down",
+			"last is rounded down",
 		}, open: byUsers(func(b *brokenUsers) {
 			b.tellsCut(func(l *plainList, id uuid.UUID) time.Duration {
 				if since := l.sinceCut(id); since >= 0 {
@@ -290,7 +294,7 @@ func cutDefects() []defect {
 		})},
 		{name: "a list that never was is not cut off", want: []string{
 			"CutOff outlasts what is listed",
-			"sinceCut is rounded down",
+			"last is rounded down",
 		}, open: byUsers(func(b *brokenUsers) {
 			b.notes(func(l *plainList) {
 				if len(l.ids) == 0 {
@@ -301,14 +305,16 @@ func cutDefects() []defect {
 		{name: "one CutOff for all lists", want: []string{
 			"CutOff of one list is not told on another",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, time.Duration, error) {
-				listed, since, err := b.plainUsers.Enlist(ctx, list, id, ttl, most)
+			b.enlist = func(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
+				listed, last, err := b.plainUsers.Enlist(ctx, list, id, ttl, most)
 				b.mu.Lock()
 				defer b.mu.Unlock()
 				for _, l := range b.lists {
-					since = max(since, l.sinceCut(id))
+					if other := l.lastCut(id); last.ID == 0 {
+						last = other
+					}
 				}
-				return listed, since, err
+				return listed, last, err
 			}
 		})},
 	}
@@ -376,14 +382,14 @@ func exceptDefects() []defect {
 		{name: "the exceptions are the caller's own", want: []string{
 			"C2 lists and records that were handed out do not change",
 		}, open: byUsers(func(b *brokenUsers) {
-			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, error) {
-				ids, err := b.plainUsers.CutOff(ctx, list)
+			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
+				ids, this, err := b.plainUsers.CutOff(ctx, list)
 				if err == nil {
 					b.mu.Lock()
 					defer b.mu.Unlock()
 					last(b.lists[list]).except = except
 				}
-				return ids, err
+				return ids, this, err
 			}
 		})},
 	}
