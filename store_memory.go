@@ -34,9 +34,29 @@ var errVersionZero = errors.New("session: a record's version must not be 0; choo
 //
 // It keeps the Data that Save gets and hands out the same bytes, uncopied, so
 // Load and Touch allocate nothing.
+//
+// It is a [UserStore]. A list forgets an ID once its ttl has run out or its
+// record is gone, without a call: within about twenty seconds while the store
+// has few lists, and within six minutes however many there are.
 type MemoryStore struct {
-	shards [256]memoryShard
+	// MaxSessions is how many records the store may hold, so that a flood of
+	// strangers cannot fill the memory. 0 or less: any number. Set it before the
+	// first use and leave it as it is.
+	//
+	// It is never exceeded. A Save that would create one record more first takes
+	// the place of one that expired, or else evicts an anonymous one, from a few
+	// the one that ends first. A user's record is never evicted: when there are
+	// only those, a Save that creates one is refused with an error, which a
+	// [Manager] answers with 503. A session that logs in is there already, and
+	// always fits.
+	MaxSessions int
+
 	armed  atomic.Bool
+	_      [64]byte // a cache line: what all calls read is apart from what they write
+	shards [256]memoryShard
+	lists  [64]memoryListShard
+	turn   atomic.Uint32 // of the shards of lists, to be looked through
+	room   memoryRoom
 }
 
 // Load implements [Store].
@@ -65,7 +85,11 @@ func (s *MemoryStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next 
 	if ttl, err = memoryTTL(ttl); err != nil {
 		return Record{}, err
 	}
-	live, err = s.shard(id).save(id, prev, next, ttl)
+	if s.MaxSessions > 0 {
+		live, err = s.saveWithin(id, prev, next, ttl)
+	} else {
+		live, err = s.shard(id).save(id, prev, next, ttl, nil)
+	}
 	if err == nil {
 		s.arm()
 	}
@@ -101,18 +125,9 @@ func (s *MemoryStore) Delete(ctx context.Context, id uuid.UUID, version uint64) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	sh := s.shard(id)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	e := sh.table.find(id)
-	if e == nil {
-		return nil
-	}
-	if version != 0 && version != e.version && e.live(time.Now().UnixNano()) {
-		return ErrConflict
-	}
-	sh.table.remove(e)
-	return nil
+	gone, err := s.shard(id).delete(id, version)
+	s.leave(gone)
+	return err
 }
 
 // Len counts the records in memory. Expired ones count until they are swept, so
@@ -152,18 +167,23 @@ func (s *MemoryStore) schedule() {
 }
 
 func (s *MemoryStore) sweep() {
-	s.collect(time.Now().UnixNano())
-	if s.Len() > 0 {
+	now := time.Now().UnixNano()
+	s.collect(now)
+	s.collectLists(now)
+	if s.holds() {
 		s.schedule()
 		return
 	}
 	s.armed.Store(false)
 	// A record that was created behind the count's back found the timer armed
 	// and left it alone.
-	if s.Len() > 0 {
+	if s.holds() {
 		s.arm()
 	}
 }
+
+// holds reports whether there is anything that a sweep may have to drop.
+func (s *MemoryStore) holds() bool { return s.Len() > 0 || s.listCount() > 0 }
 
 // collect goes round the shards, one lock hold each, until none has work left.
 // Leaving a shard between two holds lets its waiters in, and leaving the
@@ -173,7 +193,9 @@ func (s *MemoryStore) collect(now int64) {
 	for again := true; again; {
 		again = false
 		for i := range s.shards {
-			again = s.shards[i].collect(now) || again
+			gone, more := s.shards[i].collect(now)
+			s.leave(gone)
+			again = again || more
 			runtime.Gosched()
 		}
 	}
@@ -187,7 +209,9 @@ type memoryShard struct {
 	_ [64]byte // a cache line, so that neighbours' locks do not share one
 }
 
-func (sh *memoryShard) save(id uuid.UUID, prev uint64, next Record, ttl time.Duration) (Record, error) {
+// save adds a record only if takePlace says that there is a place for it. Nil:
+// the store has no cap.
+func (sh *memoryShard) save(id uuid.UUID, prev uint64, next Record, ttl time.Duration, takePlace func() bool) (Record, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	now := time.Now().UnixNano()
@@ -199,9 +223,14 @@ func (sh *memoryShard) save(id uuid.UUID, prev uint64, next Record, ttl time.Dur
 	case live && e.version != prev: // prev 0 is nobody's version
 		return e.record(now), ErrConflict
 	}
-	end := endAfter(now, ttl)
-	if e == nil {
-		e = sh.table.add(id, end)
+	end, evictable := endAfter(now, ttl), takePlace != nil && next.Owner == ""
+	switch {
+	case e == nil && takePlace != nil && !takePlace():
+		return Record{}, errMemoryFull
+	case e == nil:
+		e = sh.table.add(id, end, evictable)
+	case takePlace != nil:
+		e = sh.table.classify(e, evictable)
 	}
 	e.version, e.owner = next.Version, next.Owner
 	// Without spare capacity an append by one reader cannot reach another's.
@@ -216,13 +245,31 @@ func (sh *memoryShard) len() int {
 	return len(sh.table.byEnd)
 }
 
-// collect drops what ended by now and gives back the room of a peak, in at most
-// memorySweepStep steps. It reports whether it ran out of them.
-func (sh *memoryShard) collect(now int64) (more bool) {
+// delete says how many records went: one, or none.
+func (sh *memoryShard) delete(id uuid.UUID, version uint64) (gone int, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	e := sh.table.find(id)
+	if e == nil {
+		return 0, nil
+	}
+	if version != 0 && version != e.version && e.live(time.Now().UnixNano()) {
+		return 0, ErrConflict
+	}
+	sh.table.remove(e)
+	return 1, nil
+}
+
+// collect drops what ended by now and gives back the room of a peak, in at most
+// memorySweepStep steps. It says how many records went, and whether it ran out
+// of steps.
+func (sh *memoryShard) collect(now int64) (gone int, more bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	n := len(sh.table.byEnd)
 	steps := sh.table.collect(now, memorySweepStep)
-	return sh.table.giveBack(steps) == 0
+	gone = n - len(sh.table.byEnd)
+	return gone, sh.table.giveBack(steps) == 0
 }
 
 // memoryTTL rounds down to the resolution (E2).

@@ -59,16 +59,20 @@ func (m memoryModel) delete(id uuid.UUID, version uint64) error {
 
 func TestMemoryStoreAgainstModel(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { walkMemory(t, rand.New(rand.NewPCG(seed, 1))) })
-		})
+		for _, most := range []int{0, 1000} { // a cap that is never reached keeps places in another order
+			t.Run(fmt.Sprintf("seed=%d,cap=%d", seed, most), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					walkMemory(t, &MemoryStore{MaxSessions: most}, rand.New(rand.NewPCG(seed, 1)))
+				})
+			})
+		}
 	}
 }
 
 // walkMemory keeps to one shard and few versions, so that tables fill, empty
 // and are replaced, and stale and fresh versions both occur.
-func walkMemory(t *testing.T, rnd *rand.Rand) {
-	s, m, ctx := new(MemoryStore), memoryModel{}, t.Context()
+func walkMemory(t *testing.T, s *MemoryStore, rnd *rand.Rand) {
+	m, ctx := memoryModel{}, t.Context()
 	for step := range 6000 {
 		ids := 400
 		if step/1000%2 == 1 {
@@ -80,7 +84,7 @@ func walkMemory(t *testing.T, rnd *rand.Rand) {
 		switch op := rnd.IntN(100); {
 		case op < 40:
 			prev := rnd.Uint64N(3)
-			next := Record{Version: version, Owner: fmt.Sprint(step), Data: fmt.Append(nil, step)}
+			next := Record{Version: version, Owner: memoryOwner(rnd), Data: fmt.Append(nil, step)}
 			_, got = s.Save(ctx, id, prev, next, ttl)
 			want = m.save(id, prev, next, ttl)
 		case op < 70:
@@ -99,6 +103,9 @@ func walkMemory(t *testing.T, rnd *rand.Rand) {
 		}
 		if step%100 == 0 {
 			checkMemory(t, s)
+			if s.MaxSessions > 0 {
+				checkMemoryRoom(t, s)
+			}
 		}
 	}
 	time.Sleep(time.Hour)

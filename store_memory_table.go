@@ -22,6 +22,10 @@ type memoryTable struct {
 	byID   memoryIndex
 	former memoryIndex // what byID replaces, until all of it has moved
 	moved  int         // slots of former that have
+
+	// The places below it are those of anonymous records, in a store that may evict
+	// them: it finds one at once, however few there are. In others it is 0.
+	anonymous int
 }
 
 // memoryChunk is how many entries make one chunk: few enough for a store of a
@@ -87,7 +91,8 @@ func (t *memoryTable) slot(id uuid.UUID) *uint32 {
 	return nil
 }
 
-func (t *memoryTable) add(id uuid.UUID, end int64) *memoryEntry {
+// add files a new entry, with the anonymous ones if it is to be evictable.
+func (t *memoryTable) add(id uuid.UUID, end int64, anonymous bool) *memoryEntry {
 	place := uint32(len(t.byEnd))
 	if int(place/memoryChunk) == len(t.chunks) {
 		t.chunks = append(t.chunks, new([memoryChunk]memoryEntry))
@@ -101,10 +106,11 @@ func (t *memoryTable) add(id uuid.UUID, end int64) *memoryEntry {
 	t.byID.insert(hashID(&id), place+1)
 	t.byEnd = append(t.byEnd, place)
 	t.up(int(place))
-	return e
+	return t.classify(e, anonymous)
 }
 
 func (t *memoryTable) remove(e *memoryEntry) {
+	e = t.classify(e, false) // of the anonymous places too, the one to free is the last
 	pos := int(e.pos)
 	place := t.byEnd[pos]
 	t.forget(e)

@@ -286,11 +286,11 @@ func TestMemoryStoreE6OneLockHoldIsBounded(t *testing.T) {
 	sh := s.shard(memoryID(0))
 	later := time.Now().Add(2 * time.Hour).UnixNano()
 	for want := 1000 - memorySweepStep; want > 0; want -= memorySweepStep {
-		if more := sh.collect(later); !more || sh.len() != want {
+		if _, more := sh.collect(later); !more || sh.len() != want {
 			t.Fatalf("a lock hold left %d entries, want %d (more: %v)", sh.len(), want, more)
 		}
 	}
-	if more := sh.collect(later); more || sh.len() != 0 {
+	if _, more := sh.collect(later); more || sh.len() != 0 {
 		t.Errorf("the last lock hold left %d entries (more: %v)", sh.len(), more)
 	}
 }
@@ -306,7 +306,7 @@ func TestMemoryStoreE6GivesBackAPeakStepByStep(t *testing.T) {
 	}
 	for more, holds := true, 0; more; holds++ {
 		chunks := len(sh.table.chunks)
-		more = sh.collect(time.Now().UnixNano())
+		_, more = sh.collect(time.Now().UnixNano())
 		if went := chunks - len(sh.table.chunks); went > memorySweepStep {
 			t.Fatalf("one lock hold let go of %d chunks", went)
 		}
@@ -349,7 +349,7 @@ func TestMemoryStoreE6IndexGrowsAndShrinksStepByStep(t *testing.T) {
 	}
 	was := len(sh.table.byID.slots)
 	for len(sh.table.byID.slots) == was {
-		if !sh.collect(time.Now().UnixNano()) {
+		if _, more := sh.collect(time.Now().UnixNano()); !more {
 			t.Fatalf("with %d entries the index keeps %d slots", sh.len(), was)
 		}
 	}
@@ -536,7 +536,8 @@ func sweepHolds(s *MemoryStore, now int64) (holds []time.Duration) {
 		again = false
 		for i := range s.shards {
 			start := time.Now()
-			again = s.shards[i].collect(now) || again
+			_, more := s.shards[i].collect(now)
+			again = again || more
 			holds = append(holds, time.Since(start))
 		}
 	}

@@ -1,0 +1,144 @@
+package session
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// What a store with a cap does when it is full. A flood of strangers may push
+// out strangers; it ends no user's session and refuses no login.
+
+// memorySample is how many anonymous records are looked at for the one to evict.
+// Redis looks at as many keys by default, and for the same reason: the one that
+// ends first of a few is nearly as good as the first of all, and needs no order.
+const memorySample = 5
+
+var errMemoryFull = errors.New("session: the MemoryStore holds MaxSessions records and none of them is anonymous; raise MaxSessions, or limit the sessions of each user with Config.MaxPerUser")
+
+// A memoryRoom counts the places of a store with a cap.
+type memoryRoom struct {
+	taken  atomic.Int64 // by records, by Saves that are about to add one, and by the one that makes room
+	making sync.Mutex   // held by whoever makes room, before any shard's lock
+}
+
+// takePlace takes a place for a record if one is free. It may be called with a
+// shard's lock held.
+func (s *MemoryStore) takePlace() bool {
+	for {
+		n := s.room.taken.Load()
+		if n >= int64(s.MaxSessions) {
+			return false
+		}
+		if s.room.taken.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// leave gives back the places of records that are gone.
+func (s *MemoryStore) leave(gone int) {
+	if gone > 0 && s.MaxSessions > 0 {
+		s.room.taken.Add(-int64(gone))
+	}
+}
+
+// saveWithin is save under the cap. Most Saves create nothing, or find a place
+// free, and need no more than their shard.
+func (s *MemoryStore) saveWithin(id uuid.UUID, prev uint64, next Record, ttl time.Duration) (live Record, err error) {
+	sh := s.shard(id)
+	live, err = sh.save(id, prev, next, ttl, s.takePlace)
+	if err != errMemoryFull {
+		return live, err
+	}
+	s.room.making.Lock()
+	defer s.room.making.Unlock()
+	if !s.makeRoom(int(id[15])) {
+		return Record{}, errMemoryFull
+	}
+	used := false
+	live, err = sh.save(id, prev, next, ttl, func() bool { used = true; return true })
+	if !used { // another Save created the record meanwhile
+		s.leave(1)
+	}
+	return live, err
+}
+
+// makeRoom takes a place that is free, or that it frees by evicting a record,
+// from one shard after the other. One runs at a time, and its own claim stands
+// from the beginning: until it ends no other Save finds a place free, so that no
+// anonymous record comes up behind its back, and false means that there was none.
+func (s *MemoryStore) makeRoom(first int) bool {
+	most := int64(s.MaxSessions)
+	if s.room.taken.Add(1) <= most {
+		return true
+	}
+	now := time.Now().UnixNano()
+	for i := range s.shards {
+		s.leave(s.shards[(first+i)%len(s.shards)].evict(now))
+		if s.room.taken.Load() <= most {
+			return true
+		}
+	}
+	s.leave(1)
+	return false
+}
+
+// evict drops records that ended, a sweep's step of them at most, or else one
+// anonymous record, and says how many went.
+func (sh *memoryShard) evict(now int64) (gone int) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	n := len(sh.table.byEnd)
+	sh.table.collect(now, memorySweepStep)
+	if len(sh.table.byEnd) == n {
+		if e := sh.table.evictable(); e != nil {
+			sh.table.remove(e)
+		}
+	}
+	return n - len(sh.table.byEnd)
+}
+
+// evictable returns the one of a few anonymous entries that ends first, which is
+// one that has ended if there is one among them. Nil: there is none.
+func (t *memoryTable) evictable() (first *memoryEntry) {
+	for range min(memorySample, t.anonymous) {
+		e := t.at(uint32(rand.IntN(t.anonymous)))
+		if first == nil || e.end < first.end {
+			first = e
+		}
+	}
+	return first
+}
+
+// classify moves an entry to the places of the anonymous, or away from them, and
+// returns where it is now.
+func (t *memoryTable) classify(e *memoryEntry, anonymous bool) *memoryEntry {
+	place := t.byEnd[e.pos]
+	switch was := int(place) < t.anonymous; {
+	case was == anonymous:
+		return e
+	case anonymous:
+		t.anonymous++
+		return t.swap(place, uint32(t.anonymous-1))
+	default:
+		t.anonymous--
+		return t.swap(place, uint32(t.anonymous))
+	}
+}
+
+// swap exchanges two entries' places and returns the one that a had, now at b.
+func (t *memoryTable) swap(a, b uint32) *memoryEntry {
+	x, y := t.at(a), t.at(b)
+	if a == b {
+		return y
+	}
+	*t.slot(x.id), *t.slot(y.id) = b+1, a+1
+	*x, *y = *y, *x
+	t.byEnd[x.pos], t.byEnd[y.pos] = a, b
+	return y
+}
