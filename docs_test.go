@@ -158,11 +158,54 @@ func TestReadmeProgramBuilds(t *testing.T) {
 	}
 	_, program, _ := strings.Cut(string(text), "```go\n")
 	program, _, _ = strings.Cut(program, "```")
+	builds(t, program)
+}
+
+// What docs/users.md shows builds too, all of it as one program.
+func TestUsersPageBuilds(t *testing.T) {
+	text, err := os.ReadFile("docs/users.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := `package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sojourn-go/session"
+)
+
+var (
+	sessions    *session.Manager
+	lockAccount func(context.Context, string) error
+)
+
+func main() {}
+`
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	for _, block := range blocks {
+		program += "\n" + block[1]
+	}
+	if len(blocks) != 7 {
+		t.Errorf("%d pieces of code, want 7", len(blocks))
+	}
+	builds(t, program)
+}
+
+// builds compiles a program that is in no file.
+func builds(t *testing.T, program string) {
+	t.Helper()
 	// As a file inside the module, so that it is built against this version of the
 	// library, but only for this one build.
 	dir := t.TempDir()
 	source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
-	where, err := filepath.Abs(filepath.Join("examples", "readme", "main.go"))
+	where, err := filepath.Abs(filepath.Join("examples", "page", "main.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +216,7 @@ func TestReadmeProgramBuilds(t *testing.T) {
 	if err := errors.Join(os.WriteFile(source, []byte(program), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("go", "build", "-overlay", overlay, "-o", filepath.Join(dir, "readme.exe"), "./examples/readme").CombinedOutput()
+	out, err := exec.Command("go", "build", "-overlay", overlay, "-o", filepath.Join(dir, "page.exe"), "./examples/page").CombinedOutput()
 	if err != nil {
 		t.Errorf("go build: %v\n%s", err, out)
 	}

@@ -1,10 +1,10 @@
-// Login is a shop with a form login, a cart that survives it, messages that are
-// shown once, and error pages in the shop's own style. It works without
-// JavaScript.
+// Login is a shop with a form login, a cart that survives it, a page of the
+// devices that one is logged in on, and error pages in the shop's own style. It
+// works without JavaScript.
 //
-// Users and products are made up, and passwords are compared as they are: the
-// example is about sessions. A real program stores a slow, salted hash of each
-// password (argon2id, scrypt, bcrypt) and limits the attempts.
+// Products and users are made up, and passwords are kept in memory and compared
+// as they are: the example is about sessions. A real program stores a slow, salted
+// hash of each password (argon2id, scrypt, bcrypt) and limits the attempts.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +32,18 @@ func main() {
 	store, err := session.Open(*url)
 	exitOn(err)
 	defer store.Close()
+	handler, err := newShop(store)
+	exitOn(err)
+	exitOn(serve(*addr, handler))
+}
+
+// A shop is what its pages need.
+type shop struct {
+	sessions *session.Manager
+	accounts *accounts
+}
+
+func newShop(store session.Store) (http.Handler, error) {
 	sessions, err := session.New(session.Config{
 		Store: store,
 		Name:  "shop",
@@ -38,22 +51,34 @@ func main() {
 		// keeps a Secure cookie from there, not even from localhost. A site on https
 		// leaves Cookie out.
 		Cookie:       session.Cookie{InsecureHTTP: true},
-		Skip:         func(r *http.Request) bool { return r.URL.Path == "/style.css" },
+		MaxPerUser:   maxDevices,
+		Skip:         func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/static/") },
 		ErrorHandler: sessionFailed,
 	})
-	exitOn(err)
-	exitOn(serve(*addr, protect(sessions.Handler(routes()))))
+	if err != nil {
+		return nil, err
+	}
+	shop := &shop{sessions, newAccounts()}
+	return protect(sessions.Handler(shop.routes())), nil
 }
 
 // routes are the shop's pages. What changes something is a POST, so that
 // protect sees it.
-func routes() http.Handler {
+func (shop *shop) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", home)
 	mux.HandleFunc("POST /cart", addToCart)
-	mux.HandleFunc("POST /login", login)
+	mux.HandleFunc("GET /login", showLogin)
+	mux.HandleFunc("POST /login", shop.login)
 	mux.HandleFunc("POST /logout", logout)
-	mux.HandleFunc("GET /style.css", style)
+	mux.Handle("GET /devices", forUsers(http.HandlerFunc(shop.devices)))
+	mux.Handle("POST /devices/end", forUsers(http.HandlerFunc(shop.endDevice)))
+	mux.Handle("POST /devices/end-others", forUsers(http.HandlerFunc(shop.endOtherDevices)))
+	// Not even the owner of a session may do this if somebody else could sit there.
+	recently := session.RequireRecentLogin(recent, http.HandlerFunc(askForPassword))
+	mux.Handle("GET /password", forUsers(recently(http.HandlerFunc(showPassword))))
+	mux.Handle("POST /password", forUsers(recently(http.HandlerFunc(shop.changePassword))))
+	mux.Handle("GET /static/{file}", static())
 	return mux
 }
 

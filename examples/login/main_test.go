@@ -10,88 +10,97 @@ import (
 	"github.com/sojourn-go/session/internal/redistest"
 )
 
-// shop is the program as one visitor sees it.
-type shop struct {
+func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+// A guest is a visitor, and the program that they visit.
+type guest struct {
 	*programtest.Process
 	*programtest.Visitor
 	t *testing.T
 }
 
-func open(t *testing.T, args ...string) *shop {
+func open(t *testing.T, args ...string) *guest {
 	t.Helper()
-	return &shop{programtest.Start(t, programtest.Build(t), args...), programtest.NewVisitor(t), t}
+	return &guest{programtest.Start(t, programtest.Self(t), args...), programtest.NewVisitor(t), t}
 }
 
-func (s *shop) submit(path string, fields ...string) programtest.Page {
-	s.t.Helper()
-	return s.Submit(s.URL+path, fields...)
+// another is somebody else, or the same person with another browser.
+func (g *guest) another() *guest {
+	return &guest{g.Process, programtest.NewVisitor(g.t), g.t}
 }
 
-func (s *shop) login(user, password string) programtest.Page {
-	s.t.Helper()
-	return s.submit("login", "user", user, "password", password)
+func (g *guest) submit(path string, fields ...string) programtest.Page {
+	g.t.Helper()
+	return g.Submit(g.URL+path, fields...)
+}
+
+func (g *guest) login(user, password string) programtest.Page {
+	g.t.Helper()
+	return g.submit("login", "user", user, "password", password)
 }
 
 // expect checks a page's status, what it says, and what it does not say.
-func (s *shop) expect(got programtest.Page, status int, says string, not ...string) {
-	s.t.Helper()
+func (g *guest) expect(got programtest.Page, status int, says string, not ...string) {
+	g.t.Helper()
 	if got.Status != status || !strings.Contains(got.Body, says) {
-		s.t.Errorf("got %d, want %d with %q:\n%s", got.Status, status, says, got.Body)
+		g.t.Errorf("got %d, want %d with %q:\n%s", got.Status, status, says, got.Body)
 	}
 	for _, text := range not {
 		if strings.Contains(got.Body, text) {
-			s.t.Errorf("the page says %q:\n%s", text, got.Body)
+			g.t.Errorf("the page says %q:\n%s", text, got.Body)
 		}
 	}
 }
 
 const (
 	kettleInCart = "<li>Kettle</li>"
+	loginLink    = `href="/login"`
 	loginForm    = `action="/login"`
 	logoutForm   = `action="/logout"`
 	wrong        = "do not go together"
 	welcome      = "Welcome, alice."
+	ownStyle     = "<h1>That did not work</h1>"
 )
 
 func TestShopLoginKeepsTheCartAndLogoutForgets(t *testing.T) {
 	eachStore(t, func(t *testing.T, args ...string) {
-		s := open(t, args...)
-		s.expect(s.Open(s.URL), 200, "Nothing yet.", logoutForm)
-		s.expect(s.submit("cart", "item", "Kettle"), 200, kettleInCart)
-		before := s.Cookies(s.URL)
+		g := open(t, args...)
+		g.expect(g.Open(g.URL), 200, "Nothing yet.", logoutForm)
+		g.expect(g.submit("cart", "item", "Kettle"), 200, kettleInCart)
+		before := g.Cookies(g.URL)
 
-		s.expect(s.login("alice", "wrong"), http.StatusForbidden, wrong, logoutForm)
-		s.expect(s.login("nobody", ""), http.StatusForbidden, wrong, logoutForm)
+		g.expect(g.login("alice", "wrong"), http.StatusForbidden, wrong, logoutForm)
+		g.expect(g.login("nobody", ""), http.StatusForbidden, wrong, logoutForm)
 
-		in := s.login("alice", "wonderland")
-		s.expect(in, 200, welcome, loginForm)
-		s.expect(in, 200, kettleInCart)
-		s.expect(s.Open(s.URL), 200, logoutForm, welcome) // shown once
+		in := g.login("alice", "wonderland")
+		g.expect(in, 200, welcome, loginLink)
+		g.expect(in, 200, kettleInCart)
+		g.expect(g.Open(g.URL), 200, logoutForm, welcome) // shown once
 
 		// A click that left with the cookie from before the login (C7).
-		s.withCookies(before, func() {
-			s.expect(s.submit("cart", "item", "Teapot"), http.StatusConflict, "Back to the shop", "Teapot")
+		g.withCookies(before, func() {
+			g.expect(g.submit("cart", "item", "Teapot"), http.StatusConflict, "Back to the shop", "Teapot")
 		})
-		s.expect(s.Open(s.URL), 200, logoutForm, "<li>Teapot</li>")
+		g.expect(g.Open(g.URL), 200, logoutForm, "<li>Teapot</li>")
 
-		s.expect(s.submit("logout"), 200, "You are logged out.", kettleInCart, logoutForm)
-		s.expect(s.Open(s.URL), 200, "Nothing yet.", "You are logged out.")
-		s.Leave()
-		s.Stop()
+		g.expect(g.submit("logout"), 200, "You are logged out.", kettleInCart, logoutForm)
+		g.expect(g.Open(g.URL), 200, "Nothing yet.", "You are logged out.")
+		g.Leave()
+		g.Stop()
 	})
 }
 
 // withCookies makes a visit with other cookies than the jar's own.
-func (s *shop) withCookies(cookies []*http.Cookie, visit func()) {
-	s.t.Helper()
-	u, err := url.Parse(s.URL)
+func (g *guest) withCookies(cookies []*http.Cookie, visit func()) {
+	g.t.Helper()
+	u, err := url.Parse(g.URL)
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	own := s.Cookies(s.URL)
-	s.Jar.SetCookies(u, cookies)
+	own := g.Cookies(g.URL)
+	g.Jar.SetCookies(u, cookies)
 	visit()
-	s.Jar.SetCookies(u, own)
+	g.Jar.SetCookies(u, own)
 }
 
 func eachStore(t *testing.T, test func(t *testing.T, args ...string)) {
@@ -102,21 +111,20 @@ func eachStore(t *testing.T, test func(t *testing.T, args ...string)) {
 }
 
 func TestShopRefusesInItsOwnStyle(t *testing.T) {
-	s := open(t)
-	const ownStyle = `<h2>That did not work</h2>`
-	s.expect(s.submit("cart", "item", "Yacht"), http.StatusBadRequest, ownStyle)
-	s.expect(s.submit("cart", "item", strings.Repeat("x", 100<<10)), http.StatusBadRequest, ownStyle)
-	s.expect(s.login("<b>alice", "wonderland"), http.StatusForbidden, "&lt;b&gt;alice", "<b>alice")
-	if cookies := s.Cookies(s.URL); len(cookies) != 0 {
+	g := open(t)
+	g.expect(g.submit("cart", "item", "Yacht"), http.StatusBadRequest, ownStyle)
+	g.expect(g.submit("cart", "item", strings.Repeat("x", 100<<10)), http.StatusBadRequest, ownStyle)
+	g.expect(g.login("<b>alice", "wonderland"), http.StatusForbidden, "&lt;b&gt;alice", "<b>alice")
+	if cookies := g.Cookies(g.URL); len(cookies) != 0 {
 		t.Errorf("refusals left %d cookies, want none (R1)", len(cookies))
 	}
 
-	req, err := http.NewRequest(http.MethodPost, s.URL+"logout", nil)
+	req, err := http.NewRequest(http.MethodPost, g.URL+"logout", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Sec-Fetch-Site", "cross-site")
-	res, err := s.Do(req)
+	res, err := g.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,26 +132,26 @@ func TestShopRefusesInItsOwnStyle(t *testing.T) {
 	if res.StatusCode != http.StatusForbidden {
 		t.Errorf("a form from another site: %d, want 403", res.StatusCode)
 	}
-	if got := s.Open(s.URL + "logout"); got.Status != http.StatusMethodNotAllowed {
+	if got := g.Open(g.URL + "logout"); got.Status != http.StatusMethodNotAllowed {
 		t.Errorf("GET /logout: %d, want 405: a link must not log out", got.Status)
 	}
-	s.Leave()
-	s.Stop()
+	g.Leave()
+	g.Stop()
 }
 
 func TestShopTellsWhenItsStoreIsAway(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{})
-	s := open(t, "-store", "redis://"+server.Addr)
-	s.expect(s.login("alice", "wonderland"), 200, welcome)
+	g := open(t, "-store", "redis://"+server.Addr)
+	g.expect(g.login("alice", "wonderland"), 200, welcome)
 	server.Stop()
-	got := s.Open(s.URL)
-	s.expect(got, http.StatusServiceUnavailable, "<h2>That did not work</h2>", "Nothing yet.", loginForm)
+	got := g.Open(g.URL)
+	g.expect(got, http.StatusServiceUnavailable, ownStyle, "Nothing yet.", loginLink)
 	if got.Header.Get("Retry-After") == "" || got.Header.Get("Set-Cookie") != "" {
 		t.Errorf("header %v; want Retry-After and no Set-Cookie", got.Header)
 	}
-	if css := s.Open(s.URL + "style.css"); css.Status != 200 {
+	if css := g.Open(g.URL + "static/style.css"); css.Status != 200 {
 		t.Errorf("style.css: %d, want 200: Skip keeps it from needing the store", css.Status)
 	}
-	s.Leave()
-	s.Stop()
+	g.Leave()
+	g.Stop()
 }

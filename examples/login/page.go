@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"errors"
 	"html/template"
 	"log"
@@ -11,62 +11,47 @@ import (
 	"github.com/sojourn-go/session"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed pages static
+var files embed.FS
 
-//go:embed style.css
-var styleText []byte
+var pages = template.Must(template.ParseFS(files, "pages/*.html"))
 
-var page = template.Must(template.New("page").Parse(pageText))
+// A message is shown by the next page and then gone.
+var message = session.NewKey[string]("message")
 
-// view is what page.html shows.
-type view struct {
-	Error   string // the page is about this, and nothing else
-	Message string
-
-	User, Since string
-	WrongUser   string // who could not log in
-	WrongLogin  bool
-
-	Products []string
-	Cart     []string
+// frame is what surrounds each page's own content.
+type frame struct {
+	Title, User, Message string
+	Failed               bool // who the visitor is may be unknown, and is not shown
 }
 
-// showHome shows the shop. wrong is the name that a login was refused for, if
-// status says that one was.
-func showHome(w http.ResponseWriter, r *http.Request, status int, wrong string) {
+func frameFor(r *http.Request, title string) frame {
 	s := session.FromContext(r.Context())
-	v := view{
-		User:       s.User(),
-		WrongUser:  wrong,
-		WrongLogin: status == http.StatusForbidden,
-		Products:   products,
-		Cart:       cart.Get(s),
-	}
-	if v.User != "" {
-		v.Since = s.AuthenticatedAt().Format("15:04")
-	}
-	v.Message, _ = message.Take(s)
-	show(w, status, v)
+	text, _ := message.Take(s)
+	return frame{Title: title, User: s.User(), Message: text}
 }
 
 // show renders before it writes: a template that fails is an error page, not
 // half a shop.
-func show(w http.ResponseWriter, status int, v view) {
+func show(w http.ResponseWriter, status int, name string, content any) {
 	var b bytes.Buffer
-	if err := page.Execute(&b, v); err != nil {
+	if err := pages.ExecuteTemplate(&b, name, content); err != nil {
 		log.Print(err)
 		http.Error(w, "The page could not be shown.", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
 }
 
 func fail(w http.ResponseWriter, status int, text string) {
-	show(w, status, view{Error: text})
+	show(w, status, "error.html", struct {
+		frame
+		Text string
+	}{frame{Title: "That did not work", Failed: true}, text})
 }
 
 // sessionFailed answers for sessions that could not be loaded or saved. There
@@ -83,12 +68,15 @@ func sessionFailed(w http.ResponseWriter, _ *http.Request, err error) {
 	default:
 		log.Print(err)
 		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusServiceUnavailable, "We cannot reach your cart at the moment. Please try again soon.")
+		fail(w, http.StatusServiceUnavailable, "We cannot look you up at the moment. Please try again soon.")
 	}
 }
 
-func style(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
-	_, _ = w.Write(styleText)
+// static serves the files that are the same for everybody.
+func static() http.Handler {
+	files := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=3600")
+		files.ServeHTTP(w, r)
+	})
 }

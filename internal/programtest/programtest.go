@@ -29,6 +29,30 @@ func Build(t testing.TB) string {
 	return path
 }
 
+const isProgram = "SESSION_TEST_IS_PROGRAM"
+
+// Main is for the TestMain of a package main. It lets the test binary be the
+// program in processes of [Self]: nothing is built for each test, and -race looks
+// into the program too.
+func Main(m *testing.M, main func()) {
+	if os.Getenv(isProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	_ = os.Setenv(isProgram, "1") // for the children
+	os.Exit(m.Run())
+}
+
+// Self is the path of the test binary, for packages that use [Main].
+func Self(t testing.TB) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // A Process is a program that runs, and ends with the test.
 type Process struct {
 	URL string // as the program printed it
