@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +65,9 @@ type Server struct {
 	args []string
 	proc *exec.Cmd
 	done chan struct{} // closed when proc has ended
+
+	admin     *redis.Client
+	adminOnce sync.Once
 }
 
 // Start runs a server and waits until it answers.
@@ -191,9 +195,14 @@ func (s *Server) Pause() { s.t.Helper(); pause(s.t, s.proc.Process) }
 // Resume ends a Pause.
 func (s *Server) Resume() { s.t.Helper(); resume(s.t, s.proc.Process) }
 
-// Admin returns a client that may do everything, on the unix socket. It is
+// Admin returns the client that may do everything, on the unix socket. It is
 // closed with the test.
 func (s *Server) Admin() *redis.Client {
+	s.adminOnce.Do(func() { s.admin = s.newAdmin() })
+	return s.admin
+}
+
+func (s *Server) newAdmin() *redis.Client {
 	o := &redis.Options{Network: "unix", Addr: s.Socket, ContextTimeoutEnabled: true, DisableIdentity: true}
 	if s.cfg.ACL != "" {
 		o.Username, o.Password = adminUser, adminPassword
