@@ -24,14 +24,11 @@ const Detection = time.Second
 func StartReplica(t testing.TB, primary string, cfg Config) *Server {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(primary)
-	cfg.Args = slices.Concat(replication, []string{"--replicaof", host + " " + port}, cfg.Args)
+	cfg.Args = slices.Concat([]string{"--replicaof", host + " " + port}, cfg.Args)
 	s := Start(t, cfg)
 	waitFor(t, "the replica to have its primary's data", s.synced)
 	return s
 }
-
-// replication has a replica catch up, and be missed, within a second.
-var replication = []string{"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"}
 
 func (s *Server) synced() bool {
 	return strings.Contains(s.Admin().Info(context.Background(), "replication").Val(), "master_link_status:up")
@@ -61,9 +58,7 @@ type Failover struct {
 // takes about two and a half seconds. Args of cfg go to the Redis servers.
 func StartFailover(t testing.TB, cfg Config) *Failover {
 	t.Helper()
-	first := cfg
-	first.Args = slices.Concat(replication, cfg.Args)
-	f := &Failover{t: t, Master: "sessions", Servers: []*Server{Start(t, first)}}
+	f := &Failover{t: t, Master: "sessions", Servers: []*Server{Start(t, cfg)}}
 	f.Link = StartLink(t, f.Servers[0].Addr)
 	for range 2 {
 		f.Servers = append(f.Servers, StartReplica(t, f.Link.Addr, cfg))

@@ -98,6 +98,7 @@ func newServer(t testing.TB, cfg Config) *Server {
 	s.args = []string{
 		"--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", dir, "--logfile", filepath.Join(dir, "log"),
 		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--databases", "16",
+		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", // a replica catches up, and is missed, within a second
 	}
 	if cfg.TLS {
 		s.CA = writeCertificate(t, dir)

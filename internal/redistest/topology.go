@@ -34,7 +34,7 @@ func StartClusterWithReplicas(t testing.TB, cfg Config, replicas int) *Cluster {
 	t.Helper()
 	cfg.Args = slices.Concat([]string{
 		"--cluster-enabled", "yes", "--cluster-node-timeout", strconv.FormatInt(Detection.Milliseconds(), 10),
-	}, replication, cfg.Args)
+	}, cfg.Args)
 	if replicas > 0 {
 		cfg.Args = append(cfg.Args, "--cluster-require-full-coverage", "no")
 	}
