@@ -59,6 +59,9 @@ func Open(url string) (StoreCloser, error) {
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
+	if u.kind == "sentinel" {
+		store.facts.addrs = u.hosts // the client does not show them
+	}
 	return &openRedis{RedisStore: store, close: sync.OnceValue(client.Close)}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,10 +49,14 @@ type RedisConfig struct {
 // store holds no connections of its own and has no Close: the client is the
 // caller's to close. The zero value is of no use; call [NewRedisStore].
 type RedisStore struct {
-	client      redis.UniversalClient
-	prefix      string // with its colon
-	replicas    int
-	readTimeout time.Duration // of the client
+	client   redis.UniversalClient
+	prefix   string // with its colon
+	replicas int
+	facts    clientFacts
+
+	answered    atomic.Bool // by a server, once
+	info        finding[map[string]string]
+	tlsMismatch finding[string]
 }
 
 // NewRedisStore returns a store on client, which the caller goes on owning. It
@@ -72,39 +77,47 @@ func NewRedisStore(client redis.UniversalClient, cfg RedisConfig) (*RedisStore, 
 	if prefix == "" {
 		prefix = "session"
 	}
-	readTimeout, err := checkClient(client)
+	facts, err := checkClient(client)
 	if err := errors.Join(err, checkKeyPrefix(prefix), checkReplicaCount(cfg.Replicas)); err != nil {
 		return nil, err
 	}
-	return &RedisStore{client: client, prefix: prefix + ":", replicas: cfg.Replicas, readTimeout: readTimeout}, nil
+	return &RedisStore{client: client, prefix: prefix + ":", replicas: cfg.Replicas, facts: facts}, nil
 }
 
-// checkClient returns the longest that client waits for an answer.
-func checkClient(client redis.UniversalClient) (readTimeout time.Duration, err error) {
+// clientFacts are what a client shows of its options.
+type clientFacts struct {
+	readTimeout time.Duration // the longest that it waits for an answer
+	addrs       []string      // that it was given; not those of Sentinels
+	tls         bool
+}
+
+func checkClient(client redis.UniversalClient) (clientFacts, error) {
 	switch c := client.(type) {
 	case nil:
-		return 0, errNoClient
+		return clientFacts{}, errNoClient
 	case *redis.Client:
 		if c == nil {
-			return 0, errNoClient
+			return clientFacts{}, errNoClient
 		}
 	case *redis.ClusterClient:
 		if c == nil {
-			return 0, errNoClient
+			return clientFacts{}, errNoClient
 		}
 	case *redis.Ring:
-		return 0, errors.New("session: a redis.Ring forgets the sessions of a server that is away; use redis.NewClient, NewFailoverClient or NewClusterClient")
+		return clientFacts{}, errors.New("session: a redis.Ring forgets the sessions of a server that is away; use redis.NewClient, NewFailoverClient or NewClusterClient")
 	}
 	// By method and not by type, so that a wrapper that embeds one is seen through.
 	switch c := client.(type) {
 	case interface{ Options() *redis.Options }:
 		o := c.Options()
-		return timeoutOf(o.ReadTimeout), checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout)
+		facts := clientFacts{timeoutOf(o.ReadTimeout), []string{o.Addr}, o.TLSConfig != nil}
+		return facts, checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout)
 	case interface{ Options() *redis.ClusterOptions }:
 		o := c.Options()
-		return timeoutOf(o.ReadTimeout), errors.Join(checkReadsFromReplicas(o), checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout))
+		facts := clientFacts{timeoutOf(o.ReadTimeout), o.Addrs, o.TLSConfig != nil}
+		return facts, errors.Join(checkReadsFromReplicas(o), checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout))
 	}
-	return 0, fmt.Errorf("session: the options of a %T cannot be seen; pass a *redis.Client or a *redis.ClusterClient", client)
+	return clientFacts{}, fmt.Errorf("session: the options of a %T cannot be seen; pass a *redis.Client or a *redis.ClusterClient", client)
 }
 
 // timeoutOf bounds what a ReadTimeout of -1, "no limit", leaves open.
@@ -150,16 +163,20 @@ func (s *RedisStore) Load(ctx context.Context, id uuid.UUID) (Record, error) {
 	pipe := s.client.Pipeline()
 	get := pipe.Get(ctx, key)
 	pttl := pipe.PTTL(ctx, key)
-	_, _ = pipe.Exec(ctx) // each command keeps its own error
+	if err := execPipe(ctx, pipe); err != nil {
+		return Record{}, s.failure(ctx, err)
+	}
 
 	value, err := get.Bytes()
+	// Not errors.Is, which also holds when Sentinels know no such master.
+	if err != nil && err != redis.Nil && !isWrongType(err) {
+		return Record{}, s.failure(ctx, err)
+	}
+	s.noteAnswer()
 	// An empty string is no record either: to the scripts, GETRANGE says the same
 	// of it and of a missing key.
-	if errors.Is(err, redis.Nil) || err == nil && len(value) == 0 {
+	if err == redis.Nil || err == nil && len(value) == 0 {
 		return Record{}, ErrNotFound
-	}
-	if err != nil && !isWrongType(err) {
-		return Record{}, s.failure(ctx, err)
 	}
 	ttl, ok, err := remaining(pttl)
 	if err != nil {
@@ -171,6 +188,20 @@ func (s *RedisStore) Load(ctx context.Context, id uuid.UUID) (Record, error) {
 	rec := parseValue(value)
 	rec.TTL = ttl
 	return rec, nil
+}
+
+// execPipe runs a pipeline. Its error means that no command was answered; otherwise
+// each keeps its own. go-redis leaves the commands without one when a server
+// refuses the connection itself (WRONGPASS, NOPERM), and they would then look like
+// empty answers: a session that does not exist.
+func execPipe(ctx context.Context, pipe redis.Pipeliner) error {
+	cmds, err := pipe.Exec(ctx)
+	for _, cmd := range cmds {
+		if cmd.Err() != nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // remaining reads a PTTL reply; ok is false when there is no key.
@@ -289,6 +320,9 @@ func newRedisScript(src string) redisScript {
 // which is what GETRANGE says of a missing key. One key each, so that they run
 // in a Cluster, and no clock: the ttl is relative (E2).
 //
+// A server that does not tell a script its version is Redis 6.2, or older: SET
+// with GET fails on those, which have not been tried.
+//
 // The last argument is there under RedisConfig.Replicas: then an answer that may
 // be taken for an earlier send's success is preceded by a write which changes
 // nothing, for WAIT to wait for. Of a key without an expiry that write makes one
@@ -296,7 +330,11 @@ func newRedisScript(src string) redisScript {
 var (
 	saveScript = newRedisScript(`local v = redis.call('GETRANGE', KEYS[1], 0, 7)
 if v == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  if redis.REDIS_VERSION_NUM then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3], 'GET')
+  end
   return 1
 end
 if v == '' then return 0 end
@@ -389,18 +427,6 @@ func once(ctx context.Context, keyPos int8, args ...any) onceCmd {
 func isWrongType(err error) bool {
 	_, ok := errors.AsType[redis.Error](err)
 	return ok && strings.Contains(err.Error(), "WRONGTYPE")
-}
-
-// withoutArgs keeps records out of errors: a server or a proxy that does not
-// know a command quotes the first 128 bytes of its arguments.
-func withoutArgs(err error) error {
-	if err == nil {
-		return nil
-	}
-	if known, _, ok := strings.Cut(err.Error(), ", with args beginning with"); ok {
-		return errors.New("session: Redis refused the command: " + known + "; docs/redis.md lists those needed")
-	}
-	return err
 }
 
 // milliseconds rounds ttl down to what Redis counts in (E2). It never returns

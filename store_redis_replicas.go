@@ -140,7 +140,9 @@ func (s *RedisStore) sendAndWait(ctx context.Context, client pipeliner, keyPos i
 	_ = pipe.Process(ctx, write)
 	wait := redis.NewIntCmd(ctx, "wait", s.replicas, s.waitTime(ctx).Milliseconds())
 	_ = pipe.Process(ctx, wait)
-	_, _ = pipe.Exec(ctx) // each command keeps its own error
+	if err := execPipe(ctx, pipe); err != nil {
+		return nil, err
+	}
 	if err := write.Err(); err != nil {
 		return nil, err
 	}
@@ -158,29 +160,9 @@ func (s *RedisStore) sendAndWait(ctx context.Context, client pipeliner, keyPos i
 // connection. Redis looks at its clock for this ten times a second. 0 would mean
 // for ever.
 func (s *RedisStore) waitTime(ctx context.Context) time.Duration {
-	left := s.readTimeout
+	left := s.facts.readTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		left = min(left, time.Until(deadline))
 	}
 	return max(left-min(left*3/4, 150*time.Millisecond), time.Millisecond)
-}
-
-// failure is the error of a call, without what it must not quote. A Cluster's
-// client that met a node which does not answer learns the map anew: go-redis
-// waits for its interval, which is a minute (go-redis issue 3979).
-func (s *RedisStore) failure(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if cluster, ok := s.client.(masterFinder); ok && isNetworkError(err) {
-		cluster.ReloadState(ctx)
-	}
-	return withoutArgs(err)
-}
-
-// isNetworkError reports that no answer of a server was read.
-func isNetworkError(err error) bool {
-	_, answered := errors.AsType[redis.Error](err)
-	_, unconfirmed := errors.AsType[errUnconfirmed](err)
-	return !answered && !unconfirmed && !errors.Is(err, context.Canceled) && !errors.Is(err, redis.ErrClosed)
 }
