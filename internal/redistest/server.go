@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,8 +134,16 @@ func (s *Server) Start() {
 	}
 }
 
-func (s *Server) tryStart() error {
-	s.proc = exec.Command(binary(s.t), s.args...)
+// StartWith is Start with further arguments, for this once.
+func (s *Server) StartWith(args ...string) {
+	s.t.Helper()
+	if err := s.tryStart(args...); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) tryStart(more ...string) error {
+	s.proc = exec.Command(binary(s.t), slices.Concat(s.args, more)...)
 	endWithParent(s.proc)
 	var stderr bytes.Buffer
 	s.proc.Stdout, s.proc.Stderr = &stderr, &stderr
@@ -248,6 +257,17 @@ func (s *Server) CommandStats() map[string]CommandStat {
 		stats[name[len("cmdstat_"):]] = c
 	}
 	return stats
+}
+
+// UsedMemory returns the bytes that the server says its data takes.
+func (s *Server) UsedMemory() int {
+	s.t.Helper()
+	var n int
+	info := s.Admin().InfoMap(context.Background(), "memory").Val()
+	if _, err := fmt.Sscan(info["Memory"]["used_memory"], &n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
 
 // A CommandStat is what the server knows about one command.
