@@ -73,12 +73,12 @@ func (s *RedisStore) sendConfirmed(ctx context.Context, key string, keyPos int8,
 	for redirections := 0; err == nil; redirections++ {
 		var reply any
 		reply, err = s.sendAndWait(ctx, node, keyPos, args, asking)
-		addr, ask, redirected := redirection(err)
-		if !redirected || redirections == maxRedirections {
+		addr, ask, ok := redirection(err)
+		if !ok || redirections == maxRedirections {
 			return reply, err
 		}
 		asking = ask
-		node, err = masterAt(ctx, cluster, addr)
+		node, err = redirected(ctx, cluster, node, key, addr, ask)
 	}
 	return nil, err
 }
@@ -98,9 +98,11 @@ func redirection(err error) (addr string, ask, ok bool) {
 	return addr, kind == "ASK", ok
 }
 
-// masterAt learns the Cluster's map anew, at once, and finds a node in it. The
-// node that was asked for the map may not have heard of a promotion yet.
-func masterAt(ctx context.Context, cluster masterFinder, addr string) (*redis.Client, error) {
+// redirected learns the Cluster's map anew, at once, and finds the node that a
+// redirection named; or after MOVED, if none goes by that address here, the one
+// that now has the key. The node that was asked for the map may not have heard of
+// a promotion yet.
+func redirected(ctx context.Context, cluster masterFinder, from *redis.Client, key, addr string, ask bool) (*redis.Client, error) {
 	for attempt := range 4 {
 		if attempt > 0 {
 			select {
@@ -123,6 +125,9 @@ func masterAt(ctx context.Context, cluster masterFinder, addr string) (*redis.Cl
 		case node := <-found:
 			return node, nil
 		default:
+		}
+		if node, err := cluster.MasterForKey(ctx, key); !ask && (err != nil || node != from) {
+			return node, err
 		}
 	}
 	return nil, errors.New("session: a node of the Cluster names another one for the key that the others do not know as a master yet")

@@ -325,6 +325,9 @@ func (f *fault) judge(t *testing.T, r *rig) string {
 	if n := r.revived.Load(); n > 0 && !f.mayRevive {
 		t.Errorf("%d tokens that a logout or a Renew had ended open a session", n)
 	}
+	if n := r.unanswered.Load(); n > 0 {
+		t.Errorf("%d visitors were answered 503 long after the fault", n)
+	}
 	if f.unaffected && r.failed.Load() > 0 {
 		t.Errorf("%d requests were answered 503", r.failed.Load())
 	}
