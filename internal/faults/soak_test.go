@@ -23,6 +23,7 @@ type sample struct {
 
 // take waits for what has been left to die, and collects it.
 func take(r *rig) sample {
+	r.proxy.Reset() // it remembers each command's name
 	runtime.GC()
 	runtime.GC()
 	var mem runtime.MemStats
