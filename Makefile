@@ -1,4 +1,4 @@
-.PHONY: check test redis fuzz bench
+.PHONY: check test redis faults soak fuzz bench
 
 check: # everything that CI checks
 	bash .ci/run
@@ -8,6 +8,12 @@ test:
 
 redis: # fails where redis-server is missing, instead of skipping
 	SESSION_REQUIRE_REDIS=1 go test ./...
+
+faults: # kills, pauses and cuts off Redis servers, and writes the table in docs/redis.md
+	SESSION_FAULTS=long SESSION_TOPOLOGIES=all SESSION_REQUIRE_REDIS=1 go test -count=1 -timeout 30m -v -run 'TestFaults|TestRacesOverTopologies' . ./internal/faults
+
+soak: # ten minutes of random faults, after which nothing may have grown
+	SESSION_SOAK=10m SESSION_REQUIRE_REDIS=1 go test -count=1 -timeout 20m -v -run TestSoak ./internal/faults
 
 fuzz: # a minute for each fuzz target
 	@set -e; for target in $$(grep -rhoE '^func (Fuzz[A-Za-z0-9]+)' --include='*_test.go' *.go | awk '{print $$2}'); do \

@@ -34,6 +34,7 @@ import (
 // The options, after a question mark:
 //
 //	prefix             RedisConfig.Prefix
+//	replicas           RedisConfig.Replicas
 //	db                 the database of a unix URL
 //	sentinel_user      for the Sentinels themselves, where they
 //	sentinel_password  ask for one
@@ -54,9 +55,12 @@ func Open(url string) (StoreCloser, error) {
 		return nil, err
 	}
 	client := u.client()
-	store, err := NewRedisStore(client, RedisConfig{Prefix: u.options["prefix"]})
+	store, err := NewRedisStore(client, RedisConfig{Prefix: u.options["prefix"], Replicas: u.replicas})
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
+	}
+	if u.kind == "sentinel" {
+		store.facts.addrs = u.hosts // the client does not show them
 	}
 	return &openRedis{RedisStore: store, close: sync.OnceValue(client.Close)}, nil
 }
@@ -83,6 +87,7 @@ type storeURL struct {
 	socket         string
 	master         string
 	db             int
+	replicas       int
 	options        map[string]string
 }
 
@@ -261,12 +266,21 @@ func (u *storeURL) setOptions(query string) error {
 			u.options[name] = value
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, u.setReplicas(u.options["replicas"]))...)
+}
+
+func (u *storeURL) setReplicas(replicas string) error {
+	n, err := strconv.ParseUint(cmp.Or(replicas, "0"), 10, 31)
+	if err != nil || n > maxReplicas {
+		return errors.New("session: the store URL's option replicas is not a number from 0 to 16, which is how many replicas must have a write")
+	}
+	u.replicas = int(n)
+	return nil
 }
 
 func (u *storeURL) takesOption(name string) bool {
 	switch name {
-	case "prefix":
+	case "prefix", "replicas":
 		return true
 	case "db":
 		return u.kind == "unix"

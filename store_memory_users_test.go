@@ -126,7 +126,7 @@ func TestMemoryStoreE1EnlistedForTheirTTL(t *testing.T) {
 		}
 		time.Sleep(3*time.Second - 1)
 		expectMemoryList(t, s, "ann", memoryIDs(0, 1, 2))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		expectMemoryList(t, s, "ann", memoryIDs(0, 2))
 		listed, _, err := s.Enlist(t.Context(), "ann", memoryID(3), time.Second, 3)
 		if err != nil || listed != nil {
@@ -189,7 +189,7 @@ func TestMemoryStoreCutOffsAreToldApart(t *testing.T) {
 		cutMemoryList(t, s, "ann", memoryID(0))
 		time.Sleep(10*time.Minute + 7)
 		cutMemoryList(t, s, "ann", memoryID(0), memoryID(1))
-		time.Sleep(3)
+		time.Sleep(3 * time.Nanosecond)
 		expectMemoryCut(t, s, "ann", memoryID(0), 20*time.Minute+10)
 		expectMemoryCut(t, s, "ann", memoryID(1), 10*time.Minute+10)
 		expectMemoryCut(t, s, "ann", memoryID(2), 3)
@@ -212,7 +212,7 @@ func TestMemoryStoreCutOffIsRememberedForAnHour(t *testing.T) {
 				time.Sleep(time.Hour - 1)
 				synctest.Wait() // the sweeps of the hour, with nobody on the list
 				expectMemoryCut(t, s, "ann", memoryID(0), time.Hour-1)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				expectMemoryCut(t, s, "ann", memoryID(0), -1)
 			})
 		})

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +22,15 @@ type RedisConfig struct {
 	// "" means "session". It may not contain a hash tag ("{...}"), which would
 	// put every session of a Cluster into one slot.
 	Prefix string
+
+	// Replicas is how many replicas must have a save or a deletion before it
+	// counts, 0 to 16, by WAIT; 0 asks none. With fewer it fails with an outcome
+	// that is unknown (C5): 503, and nothing is undone. 1 keeps what was confirmed
+	// through the death of a primary that has two replicas; with a single one,
+	// nothing can be saved once that was promoted. In a Cluster this goes for each
+	// master. A Touch waits for nobody: a failover that loses one ends the session
+	// up to a tenth of the idle timeout early.
+	Replicas int
 }
 
 // A RedisStore keeps each session in one string of a Redis or Valkey server,
@@ -38,8 +49,14 @@ type RedisConfig struct {
 // store holds no connections of its own and has no Close: the client is the
 // caller's to close. The zero value is of no use; call [NewRedisStore].
 type RedisStore struct {
-	client redis.UniversalClient
-	prefix string // with its colon
+	client   redis.UniversalClient
+	prefix   string // with its colon
+	replicas int
+	facts    clientFacts
+
+	answered    atomic.Bool // by a server, once
+	info        finding[map[string]string]
+	tlsMismatch finding[string]
 }
 
 // NewRedisStore returns a store on client, which the caller goes on owning. It
@@ -60,44 +77,59 @@ func NewRedisStore(client redis.UniversalClient, cfg RedisConfig) (*RedisStore, 
 	if prefix == "" {
 		prefix = "session"
 	}
-	if err := errors.Join(checkClient(client), checkKeyPrefix(prefix)); err != nil {
+	facts, err := checkClient(client)
+	if err := errors.Join(err, checkKeyPrefix(prefix), checkReplicaCount(cfg.Replicas)); err != nil {
 		return nil, err
 	}
-	return &RedisStore{client: client, prefix: prefix + ":"}, nil
+	return &RedisStore{client: client, prefix: prefix + ":", replicas: cfg.Replicas, facts: facts}, nil
 }
 
-func checkClient(client redis.UniversalClient) error {
+// clientFacts are what a client shows of its options.
+type clientFacts struct {
+	readTimeout time.Duration // the longest that it waits for an answer
+	addrs       []string      // that it was given; not those of Sentinels
+	tls         bool
+}
+
+func checkClient(client redis.UniversalClient) (clientFacts, error) {
 	switch c := client.(type) {
 	case nil:
-		return errNoClient
+		return clientFacts{}, errNoClient
 	case *redis.Client:
 		if c == nil {
-			return errNoClient
+			return clientFacts{}, errNoClient
 		}
 	case *redis.ClusterClient:
 		if c == nil {
-			return errNoClient
+			return clientFacts{}, errNoClient
 		}
 	case *redis.Ring:
-		return errors.New("session: a redis.Ring forgets the sessions of a server that is away; use redis.NewClient, NewFailoverClient or NewClusterClient")
+		return clientFacts{}, errors.New("session: a redis.Ring forgets the sessions of a server that is away; use redis.NewClient, NewFailoverClient or NewClusterClient")
 	}
 	// By method and not by type, so that a wrapper that embeds one is seen through.
 	switch c := client.(type) {
 	case interface{ Options() *redis.Options }:
 		o := c.Options()
-		return checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout)
+		facts := clientFacts{timeoutOf(o.ReadTimeout), []string{o.Addr}, o.TLSConfig != nil}
+		return facts, checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout)
 	case interface{ Options() *redis.ClusterOptions }:
 		o := c.Options()
-		return errors.Join(checkReplicas(o), checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout))
+		facts := clientFacts{timeoutOf(o.ReadTimeout), o.Addrs, o.TLSConfig != nil}
+		return facts, errors.Join(checkReadsFromReplicas(o), checkTimeouts(o.ContextTimeoutEnabled, o.ReadTimeout, o.WriteTimeout))
 	}
-	return fmt.Errorf("session: the options of a %T cannot be seen; pass a *redis.Client or a *redis.ClusterClient", client)
+	return clientFacts{}, fmt.Errorf("session: the options of a %T cannot be seen; pass a *redis.Client or a *redis.ClusterClient", client)
+}
+
+// timeoutOf bounds what a ReadTimeout of -1, "no limit", leaves open.
+func timeoutOf(readTimeout time.Duration) time.Duration {
+	return cmp.Or(max(readTimeout, 0), 3*time.Second) // go-redis's own
 }
 
 var errNoClient = errors.New("session: NewRedisStore needs a client; pass redis.NewClient(...), or use session.Open")
 
 // ReadOnly is what go-redis makes of the other two; all are named because the
 // reader knows the one that he set.
-func checkReplicas(o *redis.ClusterOptions) error {
+func checkReadsFromReplicas(o *redis.ClusterOptions) error {
 	if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
 		return errors.New("session: the client may read from replicas, which lag behind logins and logouts; leave ReadOnly, ReplicaOnly, RouteByLatency and RouteRandomly false")
 	}
@@ -131,23 +163,27 @@ func (s *RedisStore) Load(ctx context.Context, id uuid.UUID) (Record, error) {
 	pipe := s.client.Pipeline()
 	get := pipe.Get(ctx, key)
 	pttl := pipe.PTTL(ctx, key)
-	_, _ = pipe.Exec(ctx) // each command keeps its own error
-	return loadReply(get, pttl)
+	if err := execPipe(ctx, pipe); err != nil {
+		return Record{}, s.failure(ctx, err)
+	}
+	return s.loadReply(ctx, get, pttl)
 }
 
-func loadReply(get *redis.StringCmd, pttl *redis.DurationCmd) (Record, error) {
+func (s *RedisStore) loadReply(ctx context.Context, get *redis.StringCmd, pttl *redis.DurationCmd) (Record, error) {
 	value, err := get.Bytes()
+	// Not errors.Is, which also holds when Sentinels know no such master.
+	if err != nil && err != redis.Nil && !isWrongType(err) {
+		return Record{}, s.failure(ctx, err)
+	}
+	s.noteAnswer()
 	// An empty string is no record either: to the scripts, GETRANGE says the same
 	// of it and of a missing key.
-	if errors.Is(err, redis.Nil) || err == nil && len(value) == 0 {
+	if err == redis.Nil || err == nil && len(value) == 0 {
 		return Record{}, ErrNotFound
-	}
-	if err != nil && !isWrongType(err) {
-		return Record{}, withoutArgs(err)
 	}
 	ttl, ok, err := remaining(pttl)
 	if err != nil {
-		return Record{}, withoutArgs(err)
+		return Record{}, s.failure(ctx, err)
 	}
 	if !ok { // the key ended between the two commands
 		return Record{}, ErrNotFound
@@ -155,6 +191,23 @@ func loadReply(get *redis.StringCmd, pttl *redis.DurationCmd) (Record, error) {
 	rec := parseValue(value)
 	rec.TTL = ttl
 	return rec, nil
+}
+
+// execPipe runs a pipeline. Its error means that no command can be believed;
+// otherwise each keeps its own. A command that was never sent must not pass as one
+// that found nothing, and go-redis leaves the commands without an error when a
+// server refuses the connection itself (WRONGPASS, NOPERM).
+func execPipe(ctx context.Context, pipe redis.Pipeliner) error {
+	cmds, err := pipe.Exec(ctx)
+	if _, answered := errors.AsType[redis.Error](err); !answered {
+		return err
+	}
+	for _, cmd := range cmds {
+		if cmd.Err() != nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // remaining reads a PTTL reply; ok is false when there is no key.
@@ -185,7 +238,7 @@ func (s *RedisStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next R
 	if err != nil {
 		return Record{}, err
 	}
-	reply, err := s.run(ctx, saveScript, id, versionBytes(prev), formatValue(next), ms)
+	reply, err := s.runConfirmed(ctx, saveScript, s.key(id), s.flagged(versionBytes(prev), formatValue(next), ms)...)
 	if isWrongType(err) {
 		return Record{}, ErrConflict
 	}
@@ -223,19 +276,36 @@ func (s *RedisStore) Touch(ctx context.Context, id uuid.UUID, version uint64, tt
 	if err != nil {
 		return err
 	}
-	return s.runSimple(ctx, touchScript, id, versionBytes(version), ms)
+	return outcomeOf(s.run(ctx, touchScript, s.key(id), versionBytes(version), ms))
 }
 
 // Delete implements [Store].
 func (s *RedisStore) Delete(ctx context.Context, id uuid.UUID, version uint64) error {
 	if version == 0 {
-		return withoutArgs(s.client.Process(ctx, once(ctx, 1, "del", s.key(id))))
+		return s.drop(ctx, s.key(id))
 	}
-	err := s.runSimple(ctx, deleteScript, id, versionBytes(version))
+	err := outcomeOf(s.runConfirmed(ctx, deleteScript, s.key(id), s.flagged(versionBytes(version))...))
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	return err
+}
+
+// drop deletes a key of any kind.
+func (s *RedisStore) drop(ctx context.Context, key string) error {
+	if s.replicas > 0 {
+		_, err := s.runConfirmed(ctx, dropScript, key)
+		return err
+	}
+	return s.failure(ctx, s.client.Process(ctx, once(ctx, 1, "del", key)))
+}
+
+// flagged tells a script to end in a write.
+func (s *RedisStore) flagged(args ...any) []any {
+	if s.replicas > 0 {
+		return append(args, "1")
+	}
+	return args
 }
 
 func (s *RedisStore) key(id uuid.UUID) string { return s.prefix + id.String() }
@@ -255,13 +325,29 @@ func newRedisScript(src string) redisScript {
 // of a value that may have thousands. An empty version stands for "no record",
 // which is what GETRANGE says of a missing key. One key each, so that they run
 // in a Cluster, and no clock: the ttl is relative (E2).
+//
+// A server that does not tell a script its version is Redis 6.2, or older: SET
+// with GET fails on those, which have not been tried.
+//
+// The last argument is there under RedisConfig.Replicas: then an answer that may
+// be taken for an earlier send's success is preceded by a write which changes
+// nothing, for WAIT to wait for. Of a key without an expiry that write makes one
+// with, as a touch would.
 var (
 	saveScript = newRedisScript(`local v = redis.call('GETRANGE', KEYS[1], 0, 7)
 if v == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  if redis.REDIS_VERSION_NUM then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3], 'GET')
+  end
   return 1
 end
 if v == '' then return 0 end
+if ARGV[4] then
+  local left = redis.call('PTTL', KEYS[1])
+  redis.call('PEXPIRE', KEYS[1], left < 0 and ARGV[3] or math.max(left, 1))
+end
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}`)
 
 	touchScript = newRedisScript(`local v = redis.call('GETRANGE', KEYS[1], 0, 7)
@@ -271,8 +357,18 @@ return -1`)
 
 	deleteScript = newRedisScript(`local v = redis.call('GETRANGE', KEYS[1], 0, 7)
 if v == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-if v == '' then return 0 end
-return -1`)
+if v ~= '' then return -1 end
+if ARGV[2] then
+  redis.call('SET', KEYS[1], '', 'PX', 1)
+  redis.call('DEL', KEYS[1])
+end
+return 0`)
+
+	dropScript = newRedisScript(`if redis.call('DEL', KEYS[1]) == 0 then
+  redis.call('SET', KEYS[1], '', 'PX', 1)
+  redis.call('DEL', KEYS[1])
+end
+return 1`)
 )
 
 // scriptResult translates the numbers that the scripts return.
@@ -288,8 +384,8 @@ func scriptResult(n int64) error {
 	return errReply
 }
 
-func (s *RedisStore) runSimple(ctx context.Context, script redisScript, id uuid.UUID, args ...any) error {
-	reply, err := s.run(ctx, script, id, args...)
+// outcomeOf reads the answer of a script that returns a number.
+func outcomeOf(reply any, err error) error {
 	if isWrongType(err) {
 		return ErrConflict
 	}
@@ -303,8 +399,8 @@ func (s *RedisStore) runSimple(ctx context.Context, script redisScript, id uuid.
 	return scriptResult(n)
 }
 
-func (s *RedisStore) run(ctx context.Context, script redisScript, id uuid.UUID, args ...any) (any, error) {
-	full := append([]any{"evalsha", script.sha, 1, s.key(id)}, args...)
+func (s *RedisStore) run(ctx context.Context, script redisScript, key string, args ...any) (any, error) {
+	full := append([]any{"evalsha", script.sha, 1, key}, args...)
 	cmd := once(ctx, 3, full...)
 	err := s.client.Process(ctx, cmd)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -312,7 +408,7 @@ func (s *RedisStore) run(ctx context.Context, script redisScript, id uuid.UUID, 
 		cmd = once(ctx, 3, full...)
 		err = s.client.Process(ctx, cmd)
 	}
-	return cmd.Val(), withoutArgs(err)
+	return cmd.Val(), s.failure(ctx, err)
 }
 
 // onceCmd is a command that go-redis sends at most once. By default it re-sends
@@ -337,18 +433,6 @@ func once(ctx context.Context, keyPos int8, args ...any) onceCmd {
 func isWrongType(err error) bool {
 	_, ok := errors.AsType[redis.Error](err)
 	return ok && strings.Contains(err.Error(), "WRONGTYPE")
-}
-
-// withoutArgs keeps records out of errors: a server or a proxy that does not
-// know a command quotes the first 128 bytes of its arguments.
-func withoutArgs(err error) error {
-	if err == nil {
-		return nil
-	}
-	if known, _, ok := strings.Cut(err.Error(), ", with args beginning with"); ok {
-		return errors.New("session: Redis refused the command: " + known + "; docs/redis.md lists those needed")
-	}
-	return err
 }
 
 // milliseconds rounds ttl down to what Redis counts in (E2). It never returns

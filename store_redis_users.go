@@ -2,11 +2,13 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +22,7 @@ var _ UserStore = (*RedisStore)(nil)
 const (
 	recordsAtOnce = 500  // whole records, and deletions
 	idsAtOnce     = 1000 // versions, and what is taken off a list
+	dropsAtOnce   = 16   // deletions that wait for replicas
 )
 
 // listKey names the sorted set that holds a list. The list's name holds a
@@ -155,16 +158,11 @@ func (s *RedisStore) CutOff(ctx context.Context, list string, except ...uuid.UUI
 }
 
 // End implements [UserStore]: a round trip for every 500 records and then one
-// for every 1,000 that it takes off the list, so for 990 sessions three.
+// for every 1,000 that it takes off the list, so for 990 sessions three. With
+// RedisConfig.Replicas it is one for every record, sixteen at a time.
 func (s *RedisStore) End(ctx context.Context, list string, ids ...uuid.UUID) error {
-	for chunk := range slices.Chunk(ids, recordsAtOnce) {
-		pipe := s.client.Pipeline()
-		for _, id := range chunk {
-			pipe.Del(ctx, s.key(id))
-		}
-		if _, err := pipe.Exec(ctx); err != nil {
-			return withoutArgs(err)
-		}
+	if err := s.dropAll(ctx, ids); err != nil {
+		return err
 	}
 	for chunk := range slices.Chunk(ids, idsAtOnce) {
 		args := []any{"zrem", s.listKey(list)}
@@ -178,6 +176,38 @@ func (s *RedisStore) End(ctx context.Context, list string, ids ...uuid.UUID) err
 	return nil
 }
 
+func (s *RedisStore) dropAll(ctx context.Context, ids []uuid.UUID) error {
+	if s.replicas > 0 {
+		return s.dropConfirmed(ctx, ids)
+	}
+	for chunk := range slices.Chunk(ids, recordsAtOnce) {
+		pipe := s.client.Pipeline()
+		for _, id := range chunk {
+			pipe.Del(ctx, s.key(id))
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return s.failure(ctx, err)
+		}
+	}
+	return nil
+}
+
+// dropConfirmed deletes one by one, because a WAIT speaks for one connection, and
+// in a Cluster the records are on several masters.
+func (s *RedisStore) dropConfirmed(ctx context.Context, ids []uuid.UUID) error {
+	var wg sync.WaitGroup
+	errs := make([]error, min(dropsAtOnce, len(ids)))
+	for worker := range errs {
+		wg.Go(func() {
+			for i := worker; i < len(ids) && errs[worker] == nil; i += len(errs) {
+				errs[worker] = s.drop(ctx, s.key(ids[i]))
+			}
+		})
+	}
+	wg.Wait()
+	return cmp.Or(errs...)
+}
+
 // LoadAll implements [UserStore], in a round trip for every 500 records. A
 // Cluster's nodes are asked at the same time.
 func (s *RedisStore) LoadAll(ctx context.Context, ids []uuid.UUID) ([]Record, error) {
@@ -188,11 +218,11 @@ func (s *RedisStore) LoadAll(ctx context.Context, ids []uuid.UUID) ([]Record, er
 		for i, id := range chunk {
 			gets[i], pttls[i] = pipe.Get(ctx, s.key(id)), pipe.PTTL(ctx, s.key(id))
 		}
-		if err := execute(ctx, pipe); err != nil {
-			return nil, err
+		if err := execPipe(ctx, pipe); err != nil {
+			return nil, s.failure(ctx, err)
 		}
 		for i := range chunk {
-			rec, err := loadReply(gets[i], pttls[i])
+			rec, err := s.loadReply(ctx, gets[i], pttls[i])
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return nil, err
 			}
@@ -212,11 +242,11 @@ func (s *RedisStore) Versions(ctx context.Context, ids []uuid.UUID) ([]uint64, e
 		for i, id := range chunk {
 			heads[i] = pipe.GetRange(ctx, s.key(id), 0, 7)
 		}
-		if err := execute(ctx, pipe); err != nil {
-			return nil, err
+		if err := execPipe(ctx, pipe); err != nil {
+			return nil, s.failure(ctx, err)
 		}
 		for _, head := range heads {
-			version, err := versionReply(head)
+			version, err := s.versionReply(ctx, head)
 			if err != nil {
 				return nil, err
 			}
@@ -227,26 +257,15 @@ func (s *RedisStore) Versions(ctx context.Context, ids []uuid.UUID) ([]uint64, e
 }
 
 // versionReply says of a value what Load says of it.
-func versionReply(head *redis.StringCmd) (uint64, error) {
+func (s *RedisStore) versionReply(ctx context.Context, head *redis.StringCmd) (uint64, error) {
 	value, err := head.Bytes()
 	if err != nil && !isWrongType(err) {
-		return 0, withoutArgs(err)
+		return 0, s.failure(ctx, err)
 	}
 	if err == nil && len(value) == 0 {
 		return 0, nil
 	}
 	return parseValue(value).Version, nil
-}
-
-// execute sends a pipeline of reads. Its error is the wire's, for which a
-// command that was never sent must not pass as one that found nothing. What the
-// server answered to a command, the command itself has.
-func execute(ctx context.Context, pipe redis.Pipeliner) error {
-	_, err := pipe.Exec(ctx)
-	if _, answered := errors.AsType[redis.Error](err); answered {
-		return nil
-	}
-	return withoutArgs(err)
 }
 
 // listedIn reads the list from a script's answer, or by itself if the script
@@ -279,9 +298,13 @@ func listedIDs(reply any) ([]uuid.UUID, error) {
 }
 
 // runOnList is run for what may be sent again, which go-redis does when a
-// connection is lost.
+// connection is lost. With RedisConfig.Replicas it waits for them and is sent once:
+// both scripts write whenever they run, so a WAIT behind them speaks for them.
 func (s *RedisStore) runOnList(ctx context.Context, script redisScript, list string, args ...any) (any, error) {
 	key := s.listKey(list)
+	if s.replicas > 0 {
+		return s.runConfirmed(ctx, script, key, args...)
+	}
 	reply, err := s.do(ctx, 3, append([]any{"evalsha", script.sha, 1, key}, args...)...)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		reply, err = s.do(ctx, 3, append([]any{"eval", script.src, 1, key}, args...)...)
@@ -293,5 +316,5 @@ func (s *RedisStore) runOnList(ctx context.Context, script redisScript, list str
 func (s *RedisStore) do(ctx context.Context, keyPos int8, args ...any) (any, error) {
 	cmd := once(ctx, keyPos, args...).Cmd
 	err := s.client.Process(ctx, cmd)
-	return cmd.Val(), withoutArgs(err)
+	return cmd.Val(), s.failure(ctx, err)
 }

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"log/slog"
+	"os"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -15,7 +16,14 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // eachStore runs a test on every store that ships with the library: in memory,
 // on a Redis server, and on miniredis, which a machine without one has too.
+//
+// In a process that [TestRacesOverTopologies] started it is the one store that
+// that test names.
 func eachStore(t *testing.T, test func(t *testing.T, store session.Store)) {
+	if os.Getenv(topologyURL) != "" {
+		t.Run("topology", func(t *testing.T) { test(t, topologyStore(t)) })
+		return
+	}
 	t.Run("memory", func(t *testing.T) { test(t, new(session.MemoryStore)) })
 	t.Run("miniredis", func(t *testing.T) {
 		server := miniredis.RunT(t)

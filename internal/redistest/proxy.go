@@ -35,6 +35,11 @@ const (
 	// HoldReply lets the server execute the command and waits for [Proxy.Release]
 	// before the client sees the reply.
 	HoldReply
+	// HalfCommand hands the server half of the command and closes both connections.
+	HalfCommand
+	// HalfReply lets the server execute the command, hands on half of the reply, and
+	// closes the client's connection.
+	HalfReply
 )
 
 // Delay is the Action of handing on the reply only after d, which is above 0.
@@ -254,6 +259,9 @@ func (r *relay) handle(raw []byte, args []string) error {
 	case BlackHole:
 		_, _ = io.Copy(io.Discard, r.fromClient)
 		return io.EOF
+	case HalfCommand:
+		_, _ = r.server.Write(raw[:len(raw)/2])
+		return io.EOF
 	case HoldCommand:
 		r.p.held <- args
 		<-gate
@@ -268,6 +276,9 @@ func (r *relay) handle(raw []byte, args []string) error {
 	switch {
 	case action == DropReply:
 		r.dropped = true
+	case action == HalfReply:
+		_, _ = r.client.Write(reply[:len(reply)/2])
+		return io.EOF
 	case action == HoldReply:
 		r.p.held <- args
 		<-gate

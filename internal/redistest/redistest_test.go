@@ -82,6 +82,19 @@ func TestProxyRefusesAndSwallows(t *testing.T) {
 	}
 }
 
+func TestProxyCutsCommandsAndRepliesInHalf(t *testing.T) {
+	for action, executed := range map[redistest.Action]int64{redistest.HalfCommand: 0, redistest.HalfReply: 1} {
+		p, c, admin := proxied(t)
+		p.Decide(only("SET", action))
+		if c.Set(t.Context(), "a", "1", 0).Err() == nil {
+			t.Errorf("action %d: SET got an answer", action)
+		}
+		if n := admin.Exists(t.Context(), "a").Val(); n != executed {
+			t.Errorf("action %d: %d keys, want %d", action, n, executed)
+		}
+	}
+}
+
 func TestProxyHoldsUntilReleased(t *testing.T) {
 	for action, wantBefore := range map[redistest.Action]int64{redistest.HoldCommand: 0, redistest.HoldReply: 1} {
 		p, c, admin := proxied(t)

@@ -19,8 +19,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +66,9 @@ type Server struct {
 	args []string
 	proc *exec.Cmd
 	done chan struct{} // closed when proc has ended
+
+	admin     *redis.Client
+	adminOnce sync.Once
 }
 
 // Start runs a server and waits until it answers.
@@ -94,6 +99,7 @@ func newServer(t testing.TB, cfg Config) *Server {
 	s.args = []string{
 		"--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", dir, "--logfile", filepath.Join(dir, "log"),
 		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--databases", "16",
+		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", // a replica catches up, and is missed, within a second
 	}
 	if cfg.TLS {
 		s.CA = writeCertificate(t, dir)
@@ -128,8 +134,16 @@ func (s *Server) Start() {
 	}
 }
 
-func (s *Server) tryStart() error {
-	s.proc = exec.Command(binary(s.t), s.args...)
+// StartWith is Start with further arguments, for this once.
+func (s *Server) StartWith(args ...string) {
+	s.t.Helper()
+	if err := s.tryStart(args...); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) tryStart(more ...string) error {
+	s.proc = exec.Command(binary(s.t), slices.Concat(s.args, more)...)
 	endWithParent(s.proc)
 	var stderr bytes.Buffer
 	s.proc.Stdout, s.proc.Stderr = &stderr, &stderr
@@ -191,9 +205,14 @@ func (s *Server) Pause() { s.t.Helper(); pause(s.t, s.proc.Process) }
 // Resume ends a Pause.
 func (s *Server) Resume() { s.t.Helper(); resume(s.t, s.proc.Process) }
 
-// Admin returns a client that may do everything, on the unix socket. It is
+// Admin returns the client that may do everything, on the unix socket. It is
 // closed with the test.
 func (s *Server) Admin() *redis.Client {
+	s.adminOnce.Do(func() { s.admin = s.newAdmin() })
+	return s.admin
+}
+
+func (s *Server) newAdmin() *redis.Client {
 	o := &redis.Options{Network: "unix", Addr: s.Socket, ContextTimeoutEnabled: true, DisableIdentity: true}
 	if s.cfg.ACL != "" {
 		o.Username, o.Password = adminUser, adminPassword
@@ -238,6 +257,17 @@ func (s *Server) CommandStats() map[string]CommandStat {
 		stats[name[len("cmdstat_"):]] = c
 	}
 	return stats
+}
+
+// UsedMemory returns the bytes that the server says its data takes.
+func (s *Server) UsedMemory() int {
+	s.t.Helper()
+	var n int
+	info := s.Admin().InfoMap(context.Background(), "memory").Val()
+	if _, err := fmt.Sscan(info["Memory"]["used_memory"], &n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
 
 // A CommandStat is what the server knows about one command.

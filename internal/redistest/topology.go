@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,21 +13,35 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Cluster is three masters without replicas, each with a third of the slots.
+// A Cluster is three masters, each with a third of the slots.
 type Cluster struct {
-	Nodes []*Server
+	Nodes    []*Server   // those that began as masters
+	Replicas [][]*Server // of each of them
 }
 
-// StartCluster runs a Cluster and waits until every node says that it is whole,
-// which takes about two seconds. Args and ACL of cfg go to every node.
+// StartCluster runs a Cluster without replicas and waits until every node says
+// that it is whole, which takes about two seconds. Args and ACL of cfg go to
+// every node.
 func StartCluster(t testing.TB, cfg Config) *Cluster {
 	t.Helper()
-	cfg.Args = append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000"}, cfg.Args...)
+	return StartClusterWithReplicas(t, cfg, 0)
+}
+
+// StartClusterWithReplicas is StartCluster with so many replicas of each master,
+// one of which is promoted when its master was silent for [Detection]. A slot
+// without a master does not stop the others.
+func StartClusterWithReplicas(t testing.TB, cfg Config, replicas int) *Cluster {
+	t.Helper()
+	cfg.Args = slices.Concat([]string{
+		"--cluster-enabled", "yes", "--cluster-node-timeout", strconv.FormatInt(Detection.Milliseconds(), 10),
+	}, cfg.Args)
+	if replicas > 0 {
+		cfg.Args = append(cfg.Args, "--cluster-require-full-coverage", "no")
+	}
 	c := new(Cluster)
 	for range 3 {
 		c.Nodes = append(c.Nodes, Start(t, cfg))
 	}
-	ctx := context.Background()
 	slots := []int{0, 5461, 10923, 16384}
 	for i, n := range c.Nodes {
 		admin := n.Admin()
@@ -39,16 +52,73 @@ func StartCluster(t testing.TB, cfg Config) *Cluster {
 			mustDo(t, admin, "cluster", "meet", host, port)
 		}
 	}
+	c.awaitWhole(t, 3)
+	c.addReplicas(t, cfg, replicas)
+	return c
+}
+
+func (c *Cluster) awaitWhole(t testing.TB, nodes int) {
+	t.Helper()
 	waitFor(t, "the cluster to be whole", func() bool {
-		for _, n := range c.Nodes {
-			info := n.Admin().ClusterInfo(ctx).Val()
-			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3") {
+		for _, n := range slices.Concat(c.Nodes, slices.Concat(c.Replicas...)) {
+			info := n.Admin().ClusterInfo(context.Background()).Val()
+			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
 				return false
 			}
 		}
 		return true
 	})
-	return c
+}
+
+func (c *Cluster) addReplicas(t testing.TB, cfg Config, each int) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(c.Nodes[0].Addr)
+	c.Replicas = make([][]*Server, len(c.Nodes))
+	for i := range c.Nodes {
+		for range each {
+			n := Start(t, cfg)
+			mustDo(t, n.Admin(), "cluster", "meet", host, port)
+			c.Replicas[i] = append(c.Replicas[i], n)
+		}
+	}
+	if each == 0 {
+		return
+	}
+	c.awaitWhole(t, 3*(1+each))
+	for i := range c.Nodes {
+		id := c.id(i)
+		for _, n := range c.Replicas[i] {
+			waitFor(t, "a node to become a replica", func() bool {
+				return n.Admin().ClusterReplicate(context.Background(), id).Err() == nil
+			})
+		}
+	}
+	for _, n := range slices.Concat(c.Replicas...) {
+		waitFor(t, "the replica to have its master's data", n.synced)
+	}
+	for i, n := range c.Nodes {
+		waitFor(t, "the masters to know their replicas", func() bool {
+			slots, _ := n.Admin().ClusterNodes(context.Background()).Result()
+			return strings.Count(slots, " slave ") == 3*each && strings.Count(slots, c.id(i)) == 1+each
+		})
+	}
+}
+
+// AwaitPromotion waits until one of the replicas of the master with this index
+// is one itself, and returns it.
+func (c *Cluster) AwaitPromotion(master int) *Server {
+	t := c.Nodes[0].t
+	t.Helper()
+	var promoted *Server
+	waitFor(t, "a replica to be promoted", func() bool {
+		for _, n := range c.Replicas[master] {
+			if n.Primary() {
+				promoted = n
+			}
+		}
+		return promoted != nil
+	})
+	return promoted
 }
 
 // Addrs lists the nodes' addresses.
@@ -145,32 +215,11 @@ type Sentinel struct {
 func StartSentinel(t testing.TB) *Sentinel {
 	t.Helper()
 	primary := Start(t, Config{})
-	dir, err := os.MkdirTemp("", "redistest")
-	if err != nil {
-		t.Fatal(err)
-	}
 	host, port, _ := net.SplitHostPort(primary.Addr)
-	s := &Sentinel{Addr: "127.0.0.1:" + freePort(t), Master: "sessions", Primary: primary}
-	_, sentinelPort, _ := net.SplitHostPort(s.Addr)
-	conf := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nprotected-mode no\nsentinel monitor %s %s %s 1\n",
-		sentinelPort, dir, s.Master, host, port)
-	file := filepath.Join(dir, "sentinel.conf")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	proc := exec.Command(binary(t), file, "--sentinel")
-	endWithParent(proc)
-	if err := proc.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = proc.Process.Kill()
-		_ = proc.Wait()
-		_ = os.RemoveAll(dir)
-	})
-	client := redis.NewSentinelClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, DialerRetries: 1})
-	defer client.Close()
-	waitFor(t, "the Sentinel to answer", func() bool {
+	s := &Sentinel{Master: "sessions", Primary: primary}
+	s.Addr, _ = startSentinel(t, fmt.Sprintf("sentinel monitor %s %s %s 1\n", s.Master, host, port))
+	client := sentinelClient(t, s.Addr)
+	waitFor(t, "the Sentinel to know its primary", func() bool {
 		return client.GetMasterAddrByName(context.Background(), s.Master).Err() == nil
 	})
 	return s

@@ -1,0 +1,198 @@
+package session_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sojourn-go/session"
+	"github.com/sojourn-go/session/internal/redistest"
+)
+
+// A mismatch is a server that is not what the client takes it for, and what the
+// error has to say about it.
+type mismatch struct {
+	name   string
+	url    string
+	client redis.UniversalClient // the same, handed in
+	want   string
+}
+
+func mismatches(t *testing.T) []mismatch {
+	plain := redistest.Start(t, redistest.Config{})
+	locked := redistest.Start(t, redistest.Config{Args: []string{"--requirepass", "the-right-one"}})
+	secure := redistest.Start(t, redistest.Config{TLS: true})
+	forbidding := redistest.Start(t, redistest.Config{ACL: "~session:* +evalsha +eval +set +getrange"})
+	halfForbidding := redistest.Start(t, redistest.Config{ACL: "~session:* +get +pttl +evalsha +eval"})
+	otherKeys := redistest.Start(t, redistest.Config{ACL: "~shop:* +@all"})
+	app := redistest.User + ":" + redistest.Password + "@"
+	sentinel := redistest.StartSentinel(t)
+	cluster := redistest.StartCluster(t, redistest.Config{})
+	node := cluster.Nodes[0].Addr
+
+	single := func(o redis.Options) redis.UniversalClient {
+		o.ContextTimeoutEnabled, o.DialTimeout, o.DialerRetries, o.MaxRetries = true, 500*time.Millisecond, 1, -1
+		return redis.NewClient(&o)
+	}
+	failover := func(master, addr string) redis.UniversalClient {
+		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: master, SentinelAddrs: []string{addr}, ContextTimeoutEnabled: true, DialerRetries: 1})
+	}
+	clustered := func(o redis.ClusterOptions, addr string) redis.UniversalClient {
+		o.Addrs, o.ContextTimeoutEnabled, o.DialTimeout, o.DialerRetries = []string{addr}, true, 500*time.Millisecond, 1
+		return redis.NewClusterClient(&o)
+	}
+	return []mismatch{
+		{"Sentinel is a Redis", "redis+sentinel://" + plain.Addr + "/main", failover("main", plain.Addr), "not of Sentinels"},
+		{"Sentinel of others", "redis+sentinel://" + sentinel.Addr + "/main", failover("main", sentinel.Addr), "no master of that name"},
+		{"Redis is a Sentinel", "redis://" + sentinel.Addr, single(redis.Options{Addr: sentinel.Addr}), "is a Sentinel"},
+		{"Cluster is a Sentinel", "redis+cluster://" + sentinel.Addr, clustered(redis.ClusterOptions{}, sentinel.Addr), "is it a Sentinel"},
+		{"Cluster is standalone", "redis+cluster://" + plain.Addr, clustered(redis.ClusterOptions{}, plain.Addr), "not a node of a Cluster"},
+		{"standalone is a Cluster", "redis://" + node, single(redis.Options{Addr: node}), "is a node of a Cluster"},
+		{"database of a Cluster", "redis://" + node + "/3", single(redis.Options{Addr: node, DB: 3}), "is a node of a Cluster"},
+		{"database", "redis://" + plain.Addr + "/99", single(redis.Options{Addr: plain.Addr, DB: 99}), "no database of that number"},
+		{"wrong password", "redis://:" + secret + "@" + locked.Addr, single(redis.Options{Addr: locked.Addr, Password: secret}), "does not accept the client's user or password"},
+		{"wrong user", "redis://alice:" + secret + "@" + plain.Addr, single(redis.Options{Addr: plain.Addr, Username: "alice", Password: secret}), "does not accept the client's user or password"},
+		{"no password", "redis://" + locked.Addr, single(redis.Options{Addr: locked.Addr}), "asks for a password"},
+		{"no password, Cluster", "redis+cluster://" + locked.Addr, clustered(redis.ClusterOptions{}, locked.Addr), "asks for a password"},
+		{"ACL without reading", "redis://" + app + forbidding.Addr, forbidding.Client(&redis.Options{}), "lacks a permission"},
+		{"ACL of scripts", "redis://" + app + halfForbidding.Addr, halfForbidding.Client(&redis.Options{}), "lacks a permission"},
+		{"ACL of keys", "redis://" + app + otherKeys.Addr, otherKeys.Client(&redis.Options{}), "lacks a permission"},
+		{"TLS at a plain port", "rediss://" + plain.Addr, single(redis.Options{Addr: plain.Addr, TLSConfig: new(tls.Config)}), "does not speak TLS"},
+		{"TLS at a plain Cluster", "rediss+cluster://" + node, clustered(redis.ClusterOptions{TLSConfig: new(tls.Config)}, node), "does not speak TLS"},
+		{"TLS at a plain Sentinel", "rediss+sentinel://" + sentinel.Addr + "/sessions", nil, "does not speak TLS"},
+		{"plain at a TLS port", "redis://" + secure.Addr, single(redis.Options{Addr: secure.Addr}), "speaks TLS"},
+		{"plain at a TLS Cluster", "redis+cluster://" + secure.Addr, clustered(redis.ClusterOptions{}, secure.Addr), "speaks TLS"},
+		{"certificate", "rediss://" + secure.Addr, single(redis.Options{Addr: secure.Addr, TLSConfig: new(tls.Config)}), "certificate"},
+	}
+}
+
+// The first calls to a server of the wrong kind name the mismatch, and never the
+// password; and a server that refused us was not asked, so no session is missing.
+func TestFirstUseNamesTheMismatch(t *testing.T) {
+	for _, m := range mismatches(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
+			s, err := session.Open(m.url)
+			require.NoError(t, err)
+			defer s.Close()
+			requireNamed(t, s, m.want)
+			if m.client == nil {
+				return
+			}
+			defer m.client.Close()
+			handed, err := session.NewRedisStore(m.client, session.RedisConfig{})
+			require.NoError(t, err)
+			requireNamed(t, handed, m.want)
+			confirming, err := session.NewRedisStore(m.client, session.RedisConfig{Replicas: 1})
+			require.NoError(t, err)
+			requireNamed(t, confirming, m.want)
+		})
+	}
+}
+
+// requireNamed makes the first calls to a store. Some mismatches are noticed by
+// reads only, some by writes, and a Cluster's by the slots of two nodes in three.
+func requireNamed(t *testing.T, s session.Store, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	named := false
+	check := func(err error) {
+		t.Helper()
+		if err == nil {
+			return
+		}
+		requireClean(t, err)
+		if strings.Contains(err.Error(), want) {
+			named = true
+		}
+	}
+	for range 10 {
+		_, err := s.Load(ctx, uuid.New())
+		if strings.Contains(want, "password") {
+			require.NotErrorIs(t, err, session.ErrNotFound)
+		}
+		check(err)
+		if named {
+			return
+		}
+		check(save(s, uuid.New(), 0, 1))
+	}
+	require.True(t, named, "no error says %q", want)
+}
+
+// A failure never lies: a password that was changed on the server makes nobody
+// anonymous. (go-redis leaves the commands of such a pipeline without an error.)
+func TestRefusedConnectionIsNoMissingSession(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{Args: []string{"--requirepass", "old"}})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "old", ContextTimeoutEnabled: true, DisableIdentity: true})
+	site := newSite(t, session.Config{Store: redisStore(t, client)})
+	v := site.visitor()
+	want(t, "before", v.do("login alice"), http.StatusOK, "alice")
+	admin := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket, Password: "old"})
+	defer admin.Close()
+	require.NoError(t, admin.ConfigSet(t.Context(), "requirepass", "new").Err())
+	require.NoError(t, admin.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err())
+	for range 3 {
+		got := v.do()
+		want(t, "T95", got, http.StatusServiceUnavailable, "")
+		wantCookie(t, "T95", got, "none")
+	}
+	require.NoError(t, admin.ConfigSet(t.Context(), "requirepass", "old").Err())
+	want(t, "after", v.do(), http.StatusOK, "alice")
+}
+
+// A Redis before 6.2 does not know SET with GET, which the script falls back to on
+// every server that does not tell scripts its version.
+func TestFirstSaveOnAnOldRedisNamesItsVersion(t *testing.T) {
+	for info, says := range map[string]string{
+		"# Server\r\nredis_version:6.0.16\r\nredis_mode:standalone\r\n": "the server is Redis 6.0.16; sessions need 6.2 or newer",
+		"": "older than Redis 6.2",
+	} {
+		old := miniredis.RunT(t)
+		asked := 0
+		old.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
+			switch cmd {
+			case "EVALSHA", "EVAL":
+				c.WriteError("ERR Error running script (call to f_0): @user_script:6: @user_script: 6: ERR syntax error")
+			case "INFO":
+				if asked++; info == "" {
+					c.WriteError("NOPERM this user has no permissions to run the 'info' command or its subcommand")
+				} else {
+					c.WriteBulk(info)
+				}
+			default:
+				return false
+			}
+			return true
+		})
+		s := redisStore(t, redis.NewClient(&redis.Options{Addr: old.Addr(), ContextTimeoutEnabled: true}))
+		for range 3 {
+			require.ErrorContains(t, save(s, uuid.New(), 0, 1), says)
+		}
+		require.Equal(t, 1, asked, "the server is asked once")
+	}
+}
+
+// What is said of a server that went away does not cost its visitors a probe each.
+func TestOutageIsNotProbed(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	proxy := redistest.StartProxy(t, server.Socket)
+	s, err := session.Open("redis://" + proxy.Addr)
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, save(s, uuid.New(), 0, 1))
+	proxy.Decide(func([]string) redistest.Action { return redistest.Refuse })
+	proxy.Reset()
+	require.ErrorContains(t, save(s, uuid.New(), 0, 1), "EOF")
+	require.Zero(t, proxy.Connections())
+}
