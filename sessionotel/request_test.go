@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -214,19 +215,22 @@ func TestRedisFailuresAreToldByKind(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { store.Close() })
-			site := newTracedSite(t, store, 300*time.Millisecond)
+			site := newTracedSite(t, store, time.Second)
 			visitor := sessiontest.Cookie(t, site.sessions, func(s *session.Session) { note.Set(s, "a") })
 			c.fail(server)
 			status, _, calls := site.serve(t.Context(), visitor, func(_ context.Context, s *session.Session) { note.Set(s, "b") })
 			if c.name == "silent" {
 				server.Resume()
 			}
-			if status != http.StatusServiceUnavailable || len(calls) == 0 {
+			if status != http.StatusServiceUnavailable {
 				t.Fatalf("answered %d with the spans %q", status, spanNames(calls))
 			}
-			last := calls[len(calls)-1]
-			if last.Name != c.call || last.Status.Code != codes.Error || words(last.Attributes)["error.type"] != c.kind {
-				t.Errorf("%q with %v and %v, want %q with the error.type %s", last.Name, last.Status, words(last.Attributes), c.call, c.kind)
+			// Not the last one: the manager tries again until its time is over, and on a
+			// busy machine what is over then is the last try.
+			if !slices.ContainsFunc(calls, func(s tracetest.SpanStub) bool {
+				return s.Name == c.call && s.Status.Code == codes.Error && words(s.Attributes)["error.type"] == c.kind
+			}) {
+				t.Errorf("no %q with the error.type %s: %+v", c.call, c.kind, calls)
 			}
 		})
 	}
