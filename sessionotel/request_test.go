@@ -70,7 +70,7 @@ func spanNames(spans []tracetest.SpanStub) string {
 
 // A valuedStore notes which value each call found in its context.
 type valuedStore struct {
-	session.Store
+	session.UserStore
 	mu    sync.Mutex
 	found []any
 }
@@ -85,22 +85,27 @@ func (s *valuedStore) note(ctx context.Context) {
 
 func (s *valuedStore) Load(ctx context.Context, id uuid.UUID) (session.Record, error) {
 	s.note(ctx)
-	return s.Store.Load(ctx, id)
+	return s.UserStore.Load(ctx, id)
 }
 
 func (s *valuedStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
 	s.note(ctx)
-	return s.Store.Save(ctx, id, prev, next, ttl)
+	return s.UserStore.Save(ctx, id, prev, next, ttl)
 }
 
 func (s *valuedStore) Touch(ctx context.Context, id uuid.UUID, version uint64, ttl time.Duration) error {
 	s.note(ctx)
-	return s.Store.Touch(ctx, id, version, ttl)
+	return s.UserStore.Touch(ctx, id, version, ttl)
 }
 
 func (s *valuedStore) Delete(ctx context.Context, id uuid.UUID, version uint64) error {
 	s.note(ctx)
-	return s.Store.Delete(ctx, id, version)
+	return s.UserStore.Delete(ctx, id, version)
+}
+
+func (s *valuedStore) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
+	s.note(ctx)
+	return s.UserStore.Enlist(ctx, list, id, ttl, most)
 }
 
 // A request's store calls are in its trace, and their contexts carry its values:
@@ -119,11 +124,12 @@ func TestStoreCallsAreChildrenOfTheRequest(t *testing.T) {
 		{"first write", nil, 0, func(_ context.Context, s *session.Session) { note.Set(s, "a") }, "save session"},
 		{"write", func(s *session.Session) { note.Set(s, "a") }, 0, func(_ context.Context, s *session.Session) { note.Set(s, "b") }, "load session, save session"},
 		{"read after a while (R4)", func(s *session.Session) { note.Set(s, "a") }, 10 * time.Minute, read, "load session, touch session"},
+		{"login", nil, 0, func(_ context.Context, s *session.Session) { _ = s.Login("alice") }, "save session, enlist session"},
 		{"logout", func(s *session.Session) { _ = s.Login("alice") }, 0, func(_ context.Context, s *session.Session) { s.Destroy() }, "load session, delete session"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := &valuedStore{Store: new(session.MemoryStore)}
+				store := &valuedStore{UserStore: new(session.MemoryStore)}
 				site := newTracedSite(t, store, 0)
 				var visitor *http.Cookie
 				if c.visitor != nil {
