@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,7 +70,7 @@ func spanNames(spans []tracetest.SpanStub) string {
 
 // A valuedStore notes which value each call found in its context.
 type valuedStore struct {
-	session.Store
+	session.UserStore
 	mu    sync.Mutex
 	found []any
 }
@@ -84,22 +85,27 @@ func (s *valuedStore) note(ctx context.Context) {
 
 func (s *valuedStore) Load(ctx context.Context, id uuid.UUID) (session.Record, error) {
 	s.note(ctx)
-	return s.Store.Load(ctx, id)
+	return s.UserStore.Load(ctx, id)
 }
 
 func (s *valuedStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
 	s.note(ctx)
-	return s.Store.Save(ctx, id, prev, next, ttl)
+	return s.UserStore.Save(ctx, id, prev, next, ttl)
 }
 
 func (s *valuedStore) Touch(ctx context.Context, id uuid.UUID, version uint64, ttl time.Duration) error {
 	s.note(ctx)
-	return s.Store.Touch(ctx, id, version, ttl)
+	return s.UserStore.Touch(ctx, id, version, ttl)
 }
 
 func (s *valuedStore) Delete(ctx context.Context, id uuid.UUID, version uint64) error {
 	s.note(ctx)
-	return s.Store.Delete(ctx, id, version)
+	return s.UserStore.Delete(ctx, id, version)
+}
+
+func (s *valuedStore) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
+	s.note(ctx)
+	return s.UserStore.Enlist(ctx, list, id, ttl, most)
 }
 
 // A request's store calls are in its trace, and their contexts carry its values:
@@ -118,11 +124,12 @@ func TestStoreCallsAreChildrenOfTheRequest(t *testing.T) {
 		{"first write", nil, 0, func(_ context.Context, s *session.Session) { note.Set(s, "a") }, "save session"},
 		{"write", func(s *session.Session) { note.Set(s, "a") }, 0, func(_ context.Context, s *session.Session) { note.Set(s, "b") }, "load session, save session"},
 		{"read after a while (R4)", func(s *session.Session) { note.Set(s, "a") }, 10 * time.Minute, read, "load session, touch session"},
+		{"login", nil, 0, func(_ context.Context, s *session.Session) { _ = s.Login("alice") }, "save session, enlist session"},
 		{"logout", func(s *session.Session) { _ = s.Login("alice") }, 0, func(_ context.Context, s *session.Session) { s.Destroy() }, "load session, delete session"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := &valuedStore{Store: new(session.MemoryStore)}
+				store := &valuedStore{UserStore: new(session.MemoryStore)}
 				site := newTracedSite(t, store, 0)
 				var visitor *http.Cookie
 				if c.visitor != nil {
@@ -214,19 +221,22 @@ func TestRedisFailuresAreToldByKind(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { store.Close() })
-			site := newTracedSite(t, store, 300*time.Millisecond)
+			site := newTracedSite(t, store, time.Second)
 			visitor := sessiontest.Cookie(t, site.sessions, func(s *session.Session) { note.Set(s, "a") })
 			c.fail(server)
 			status, _, calls := site.serve(t.Context(), visitor, func(_ context.Context, s *session.Session) { note.Set(s, "b") })
 			if c.name == "silent" {
 				server.Resume()
 			}
-			if status != http.StatusServiceUnavailable || len(calls) == 0 {
+			if status != http.StatusServiceUnavailable {
 				t.Fatalf("answered %d with the spans %q", status, spanNames(calls))
 			}
-			last := calls[len(calls)-1]
-			if last.Name != c.call || last.Status.Code != codes.Error || words(last.Attributes)["error.type"] != c.kind {
-				t.Errorf("%q with %v and %v, want %q with the error.type %s", last.Name, last.Status, words(last.Attributes), c.call, c.kind)
+			// Not the last one: the manager tries again until its time is over, and on a
+			// busy machine what is over then is the last try.
+			if !slices.ContainsFunc(calls, func(s tracetest.SpanStub) bool {
+				return s.Name == c.call && s.Status.Code == codes.Error && words(s.Attributes)["error.type"] == c.kind
+			}) {
+				t.Errorf("no %q with the error.type %s: %+v", c.call, c.kind, calls)
 			}
 		})
 	}
