@@ -81,7 +81,7 @@ func userCases() []storeCase {
 			testOwnCut,
 		}, {
 			"CutOffs of one list have IDs of their own",
-			"no two CutOffs of a list have the same ID, be they of the same instant or hours apart: a process tells its own by it",
+			"no two CutOffs of a list have the same ID, unless they are of the same instant: a process tells its own by it",
 			testCutIDs,
 		}, {
 			"last has the ID that its CutOff returned",
