@@ -104,8 +104,27 @@ func clocks(d defect) []string {
 }
 
 // runDefect holds a broken store to the suite in a child process, expects it to
-// fail where it must, and returns each case's verdict: PASS, FAIL or SKIP.
+// fail where it must, and returns each case's verdict: PASS, FAIL or SKIP. On the
+// real clock a busy machine may miss the moment at which a defect shows, so it
+// gets three chances there.
 func runDefect(t *testing.T, d defect, clock string) map[string]string {
+	t.Helper()
+	chances := 1
+	if clock != "" {
+		chances = 3
+	}
+	for chance := 1; ; chance++ {
+		verdicts, faults := tryDefect(t, d, clock)
+		if len(faults) == 0 {
+			return verdicts
+		}
+		if chance == chances {
+			t.Fatal(strings.Join(faults, "\n"))
+		}
+	}
+}
+
+func tryDefect(t *testing.T, d defect, clock string) (verdicts map[string]string, faults []string) {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
@@ -114,23 +133,22 @@ func runDefect(t *testing.T, d defect, clock string) map[string]string {
 	child := exec.CommandContext(t.Context(), binary, "-test.run=^TestDefect$", "-test.v", "-test.timeout=60s")
 	child.Env = append(os.Environ(), defectVar+"="+d.name, clockVar+"="+clock)
 	out, err := child.CombinedOutput()
-	if err == nil {
-		t.Fatalf("the suite passes this store")
-	}
 	if strings.Contains(string(out), "panic: ") {
 		t.Fatalf("the suite did not come to its end:\n%s", out)
 	}
-	verdicts := map[string]string{}
+	if err == nil {
+		faults = append(faults, "the suite passes this store")
+	} else if !strings.Contains(string(out), "The rule: ") {
+		faults = append(faults, fmt.Sprintf("no failure quotes its rule:\n%s", out))
+	}
+	verdicts = map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^ +--- (\w+): TestDefect/(\S+)`).FindAllStringSubmatch(string(out), -1) {
 		verdicts[strings.ReplaceAll(m[2], "_", " ")] = m[1]
 	}
 	for _, want := range d.want {
 		if got := verdicts[want]; got != "FAIL" {
-			t.Errorf("verdict of %q: %q, want FAIL", want, got)
+			faults = append(faults, fmt.Sprintf("verdict of %q: %q, want FAIL", want, got))
 		}
 	}
-	if !strings.Contains(string(out), "The rule: ") {
-		t.Errorf("no failure quotes its rule:\n%s", out)
-	}
-	return verdicts
+	return verdicts, faults
 }
