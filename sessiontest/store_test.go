@@ -31,13 +31,13 @@ func TestPlainStore(t *testing.T) {
 }
 
 func TestPlainUserStore(t *testing.T) {
-	for _, tidy := range []bool{false, true} {
+	for _, free := range []bool{false, true} {
 		open := func(*testing.T) session.Store {
 			s := newPlainUsers()
-			s.tidy = tidy
+			s.free = free
 			return s
 		}
-		name := fmt.Sprintf("tidy %v, ", tidy)
+		name := fmt.Sprintf("free %v, ", free)
 		t.Run(name+"virtual time", func(t *testing.T) { sessiontest.TestStore(t, open, sessiontest.Options{}) })
 		t.Run(name+"real time", func(t *testing.T) { sessiontest.TestStore(t, open, sessiontest.Options{RealTime: true}) })
 	}

@@ -3,6 +3,7 @@ package sessiontest
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,11 +37,8 @@ func (t *storeTest) cutOff(list string, except ...uuid.UUID) cut {
 func (t *storeTest) told(list string, id uuid.UUID, c cut) {
 	t.Helper()
 	sent := time.Now()
-	_, last, err := t.users.Enlist(t.Context(), list, id, long, 0)
+	last := t.last(list, id)
 	returned := time.Now()
-	if err != nil {
-		t.Fatalf("Enlist: %v", err)
-	}
 	least, most := sent.Sub(c.returned)-t.opts.Resolution, returned.Sub(c.sent)
 	if last.ID == 0 || last.ID != c.id || last.Ago < max(0, least) || last.Ago > most {
 		t.Fatalf("Enlist gave %+v as last, want the ID %d, and %v to %v", last, c.id, max(0, least), most)
@@ -50,13 +48,19 @@ func (t *storeTest) told(list string, id uuid.UUID, c cut) {
 // untold enlists an ID and expects to be told that there was no CutOff.
 func (t *storeTest) untold(list string, id uuid.UUID) {
 	t.Helper()
+	if last := t.last(list, id); last != (session.Cut{}) {
+		t.Fatalf("Enlist gave %+v as last, want the zero Cut: no CutOff of this list is for this ID", last)
+	}
+}
+
+// last enlists an ID and returns what it is told.
+func (t *storeTest) last(list string, id uuid.UUID) session.Cut {
+	t.Helper()
 	_, last, err := t.users.Enlist(t.Context(), list, id, long, 0)
 	if err != nil {
 		t.Fatalf("Enlist: %v", err)
 	}
-	if last != (session.Cut{}) {
-		t.Fatalf("Enlist gave %+v as last, want the zero Cut: no CutOff of this list is for this ID", last)
-	}
+	return last
 }
 
 func testCutOffList(t *storeTest) {
@@ -120,10 +124,34 @@ func testCutIDs(t *storeTest) {
 	}
 }
 
+// cutTogether makes CutOffs at once and returns their IDs.
+func (t *storeTest) cutTogether(list string) []uint64 {
+	t.Helper()
+	ids := make([]uint64, 20)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() {
+			_, this, err := t.users.CutOff(t.Context(), list)
+			if err != nil {
+				t.Errorf("CutOff: %v", err)
+			}
+			ids[i] = this.ID
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return ids
+}
+
 func testLastCutID(t *storeTest) {
 	id, other := uuid.New(), uuid.New()
+	if together, last := t.cutTogether(aList), t.last(aList, id); !slices.Contains(together, last.ID) {
+		t.Fatalf("after %d CutOffs at once Enlist gave %+v as last, which is none of them", len(together), last)
+	}
 	for range 3 {
-		// In virtual time they are of the same instant: only the IDs differ.
+		// In virtual time they are of one instant, so that Ago tells none apart.
 		toAll := t.cutOff(aList)
 		t.told(aList, id, toAll)
 		t.told(aList, other, toAll)

@@ -17,7 +17,7 @@ type plainUsers struct {
 	*plain
 	lists map[string]*plainList
 	made  uint64 // cut-offs
-	tidy  bool   // takes off what has no record, which it may
+	free  bool   // does what it may: takes off what has no record, and names a Cut by its time
 }
 
 type plainList struct {
@@ -45,11 +45,15 @@ func (s *plainUsers) at(name string) *plainList {
 	}
 	now := time.Now()
 	l.ids = slices.DeleteFunc(l.ids, func(id uuid.UUID) bool {
-		_, live := s.findLocked(id)
-		return !now.Before(l.ends[id]) || s.tidy && !live
+		return !now.Before(l.ends[id]) || s.free && !s.isLive(id)
 	})
 	l.cuts = slices.DeleteFunc(l.cuts, func(c plainCut) bool { return now.Sub(c.at) > time.Hour })
 	return l
+}
+
+func (s *plainUsers) isLive(id uuid.UUID) bool {
+	_, ok := s.findLocked(id)
+	return ok
 }
 
 func (l *plainList) add(id uuid.UUID, ttl time.Duration) {
@@ -124,7 +128,9 @@ func (s *plainUsers) CutOff(ctx context.Context, list string, except ...uuid.UUI
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.at(list)
-	s.made++
+	if s.made++; s.free {
+		s.made = uint64(time.Now().UnixMicro())
+	}
 	l.cuts = append(l.cuts, plainCut{s.made, time.Now(), slices.Clone(except)})
 	return slices.Clone(l.ids), session.Cut{ID: s.made}, nil
 }

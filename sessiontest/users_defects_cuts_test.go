@@ -1,6 +1,7 @@
 package sessiontest_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 
@@ -33,6 +34,20 @@ func cutIDDefects() []defect {
 		})},
 		{name: "CutOff returns the one before it", want: []string{carried}, open: byUsers(func(b *brokenUsers) {
 			b.tellsThis(func(this session.Cut) session.Cut { this.ID = max(1, this.ID-1); return this })
+		})},
+		{name: "the ID of a Cut is its time in hours", want: []string{unique}, open: byUsers(func(b *brokenUsers) {
+			b.numbers(func(*plainList) uint64 { return uint64(time.Now().Unix() / 3600) })
+		})},
+		{name: "the ID of a Cut is chosen before it is noted", want: []string{carried}, open: byUsers(func(b *brokenUsers) {
+			b.cutOff = func(ctx context.Context, list string, except ...uuid.UUID) ([]uuid.UUID, session.Cut, error) {
+				b.mu.Lock()
+				next := b.made + 1
+				b.mu.Unlock()
+				pause()
+				ids, this, err := b.plainUsers.CutOff(ctx, list, except...)
+				this.ID = next
+				return ids, this, err
+			}
 		})},
 		{name: "the ID of a Cut is its place", want: []string{unique}, open: byUsers(func(b *brokenUsers) {
 			b.numbers(func(l *plainList) uint64 { return uint64(len(l.cuts)) })
