@@ -63,8 +63,9 @@ type UserStore interface {
 	Store
 
 	// Enlist puts id at the end of the list, where it then is once, and keeps it
-	// there for ttl at least. Others that were kept for theirs are taken off
-	// sooner or later.
+	// there for ttl at least, or until its record is gone. Others that were kept
+	// for theirs are taken off sooner or later. A ttl below the store's resolution
+	// is an error.
 	//
 	// listed is nil unless more than most IDs are on the list now; then it is all
 	// of them, oldest first. With most 0 it is always nil.
@@ -77,10 +78,11 @@ type UserStore interface {
 	// empty, and no error.
 	List(ctx context.Context, list string) ([]uuid.UUID, error)
 
-	// CutOff notes, for an hour at least, that everything begun before this
-	// instant is void but for the sessions in except, and returns the list as it
-	// is. It takes nothing off it. An Enlist comes either before it, and is on the
-	// list that it returns, or after it, and is told.
+	// CutOff notes, for an hour or until there were 64 later ones of this list, that
+	// everything begun before this instant is void but for the sessions in except,
+	// and returns the list as it is. It takes nothing off it, and does not keep
+	// except. An Enlist comes either before it, and is on the list that it returns,
+	// or after it, and is told.
 	CutOff(ctx context.Context, list string, except ...uuid.UUID) (listed []uuid.UUID, this Cut, err error)
 
 	// End deletes the records of ids, whatever their version, and only then takes
