@@ -174,6 +174,10 @@ type committer struct {
 
 // inTurn runs the commit when those of the same session before it have ended.
 func (c *committer) inTurn() error {
+	if !c.m.writes.enter() {
+		return &Error{Op: "save", Err: errManagerClosed}
+	}
+	defer c.m.writes.leave()
 	if c.base.exists() {
 		id := c.base.id()
 		h := c.m.queue.enter(id, drops(c.plan))

@@ -13,6 +13,7 @@ import (
 type storeContext struct {
 	context.Context // the request's, for its values
 	deadline        time.Time
+	attempt         int // how often the same was sent before
 
 	mu     sync.Mutex
 	timed  context.Context
@@ -45,6 +46,9 @@ func (c *storeContext) Err() error {
 // Value hides the request's own cancellation once there is a timer: contexts
 // that are derived from this one find theirs by it.
 func (c *storeContext) Value(key any) any {
+	if key == (attemptKey{}) {
+		return c.attempt
+	}
 	c.mu.Lock()
 	timed := c.timed
 	c.mu.Unlock()
@@ -52,6 +56,14 @@ func (c *storeContext) Value(key any) any {
 		return timed.Value(key)
 	}
 	return c.Context.Value(key)
+}
+
+type attemptKey struct{}
+
+// attemptOf is 0 for calls that are sent once.
+func attemptOf(ctx context.Context) int {
+	attempt, _ := ctx.Value(attemptKey{}).(int)
+	return attempt
 }
 
 func (c *storeContext) String() string { return "session.storeContext" }

@@ -274,6 +274,10 @@ func (s *Session) touch(ctx context.Context) {
 	}
 	base, loaded := s.base, s.loaded
 	s.mu.Unlock()
+	if !s.x.m.writes.enter() {
+		return
+	}
+	defer s.x.m.writes.leave()
 	call, release := s.x.m.storeContext(ctx, time.Now(), s.x.m.timeout)
 	defer release()
 	ttl, err := s.touchTTL(call, &base, loaded)

@@ -27,6 +27,11 @@ func newManager(t testing.TB, cfg session.Config) *session.Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := m.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	return m
 }
 

@@ -33,7 +33,9 @@ type Config struct {
 	// both limits that NIST SP 800-63B-4 gives for AAL2.
 	Lifetime time.Duration
 	// StoreTimeout bounds the load, and each commit with its retries, from its turn
-	// among the commits of the same session. 0: 2 seconds; 1 ms to 1 minute.
+	// among the commits of the same session. A store that answers nothing for half
+	// of it is away: until it is back, requests are answered 503 at once. 0: 2
+	// seconds; 1 ms to 1 minute.
 	StoreTimeout time.Duration
 	// MaxBytes bounds one record, its names and about 100 bytes of its own
 	// included. Up to 860 bytes come on top while a session is written several
@@ -57,8 +59,9 @@ type Config struct {
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 	// Logger gets what an operator has to act on. nil: slog.Default().
 	Logger *slog.Logger
-	// OnEvent hears what happens to sessions, during the request and from several
-	// goroutines: it should be quick. nil: nobody.
+	// OnEvent hears what happens to sessions and to the store, from several
+	// goroutines. It should be quick: most events come during a request. [Counters]
+	// can listen. nil: nobody, and calls to the store are not timed.
 	OnEvent func(context.Context, Event)
 }
 
@@ -82,7 +85,12 @@ type Manager struct {
 	queue        queue
 	watch        watch
 	cuts         cuts
-	inMemory     bool // the store is a MemoryStore, which never waits
+	inMemory     bool   // the store is a MemoryStore, which never waits
+	guard        *guard // around the store; nil: inMemory
+	writes       *writes
+	life         context.Context // ends with Close
+	endLife      context.CancelFunc
+	closing      <-chan struct{} // life's Done
 }
 
 // New makes a Manager. The error joins every fault in cfg. It asks the store
@@ -114,7 +122,12 @@ func New(cfg Config) (*Manager, error) {
 	switch m.store.(type) {
 	case *MemoryStore, *openMemory: // not what embeds one: that may wait
 		m.inMemory = true
+	default:
+		m.setGuard()
 	}
+	m.writes = &writes{drained: make(chan struct{})}
+	m.life, m.endLife = context.WithCancel(context.Background())
+	m.closing = m.life.Done()
 	m.users, _ = m.store.(UserStore)
 	var cookieErr error
 	m.cookie, cookieErr = cfg.Cookie.compile()
@@ -233,6 +246,10 @@ func (m *Manager) RevokeAny(ctx context.Context, id uuid.UUID) error {
 // revoke may look first and delete later: once bound, an ID's user does not
 // change (L3).
 func (m *Manager) revoke(ctx context.Context, id uuid.UUID, may func(owner string) bool) error {
+	if !m.writes.enter() {
+		return &Error{Op: "delete", Err: errManagerClosed}
+	}
+	defer m.writes.leave()
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	stored, err := m.store.Load(ctx, id)

@@ -74,6 +74,7 @@ func TestStoreAwayIsAnsweredWith503AndTheSessionStays(t *testing.T) {
 				t.Error("T95: the browser's cookie changed")
 			}
 			o.back(p)
+			untilServed(t, p.site.manager)
 			if o.forgetful {
 				want(t, "T95", v.do(), http.StatusOK, "nobody")
 				want(t, "T95", v.do("login alice"), http.StatusOK, "alice")
@@ -113,6 +114,7 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 			want(t, "R6", got, http.StatusServiceUnavailable, "")
 			wantCookie(t, "R6", got, "none")
 			o.back(p)
+			untilServed(t, p.site.manager)
 			if n := p.site.events.count(session.EventTouchFailed); n != 1 {
 				t.Errorf("R4: %d events tell of the failed touch, want 1", n)
 			}
@@ -163,6 +165,7 @@ func TestCommitsQueuedBehindAnOutageAllReturn(t *testing.T) {
 					t.Errorf("C2: the last of %d commits returned after %v, StoreTimeout is %v", crowdSize, took, timeout)
 				}
 				o.back(p)
+				untilServed(t, p.site.manager)
 				var n int
 				if _, err := fmt.Sscanf(v.do().body, "alice n=%d", &n); err != nil || n > 1+crowdSize {
 					t.Errorf("C5: after the outage the page says %q", v.do().body)
@@ -200,7 +203,24 @@ func TestCommitsQueuedBehindErrorsAllReturn(t *testing.T) {
 		t.Errorf("C2: the last of %d commits returned after %v, StoreTimeout is %v", crowdSize, took, outageTimeout)
 	}
 	store.failing(nil)
+	untilServed(t, a.manager)
 	want(t, "T95", v.do("count"), http.StatusOK, "alice n=1")
+}
+
+// untilServed waits until a store that is back gets calls again, and says how
+// long that took.
+func untilServed(t testing.TB, m *session.Manager) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	var err error
+	for time.Since(begun) < 10*time.Second {
+		if err = m.Ready(t.Context()); err == nil || errors.Is(err, session.ErrDegraded) {
+			return time.Since(begun)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("ten seconds after the store came back: %v", err)
+	return time.Since(begun)
 }
 
 // settled waits until no more goroutines run than before, give or take those

@@ -19,7 +19,11 @@ func (c *committer) sendContext(failures int) (ctx context.Context, release func
 	if failures < 3 {
 		left /= 2
 	}
-	return c.m.storeContext(c.request, now, left)
+	ctx, release = c.m.storeContext(c.request, now, left)
+	if call, guarded := ctx.(*storeContext); guarded {
+		call.attempt = failures
+	}
+	return ctx, release
 }
 
 // loadConflict asks for what a store could not give with its ErrConflict.
@@ -34,9 +38,10 @@ func (c *committer) loadConflict(ctx context.Context, id uuid.UUID) (Record, err
 const maxSends = 5
 
 // again reports whether a call that failed is to be sent once more: at once,
-// then after growing pauses, as long as the commit has time.
+// then after growing pauses, as long as the commit has time and the store is not
+// known to be away.
 func (c *committer) again(failures int) bool {
-	if failures >= maxSends || !time.Now().Before(c.deadline) {
+	if c.m.guard.away() || failures >= maxSends || !time.Now().Before(c.deadline) {
 		return false
 	}
 	if failures == 1 {

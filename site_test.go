@@ -66,6 +66,9 @@ func newSite(t testing.TB, cfg session.Config) *site {
 	t.Cleanup(func() {
 		a.server.Close()
 		a.transport.CloseIdleConnections()
+		if err := manager.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
 	})
 	return a
 }

@@ -69,6 +69,10 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...uuid.UU
 	if err := m.canList(user); err != nil {
 		return err
 	}
+	if !m.writes.enter() {
+		return &Error{Op: "save", Err: errManagerClosed}
+	}
+	defer m.writes.leave()
 	call, cancel := context.WithTimeout(ctx, m.timeout)
 	ids, cut, err := m.users.CutOff(call, m.list(user), except...)
 	cancel()
@@ -108,7 +112,7 @@ func (m *Manager) list(user string) string { return m.name + "\x00" + user }
 func (m *Manager) canList(user string) error {
 	switch {
 	case m.users == nil:
-		return fmt.Errorf("session: a %T keeps no lists of a user's sessions; use a store that implements session.UserStore: %w", m.store, errors.ErrUnsupported)
+		return fmt.Errorf("session: a %T keeps no lists of a user's sessions; use a store that implements session.UserStore: %w", m.configured(), errors.ErrUnsupported)
 	case user == "":
 		return errors.New("session: the user is missing; anonymous sessions are on no list, RevokeAny ends one by its ID")
 	}

@@ -643,7 +643,7 @@ func TestSessionsHealsItsListInAFewRoundTrips(t *testing.T) {
 	proxy := redistest.StartProxy(t, server.Addr)
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true, DisableIdentity: true})
 	store := redisStore(t, client)
-	m := newManager(t, session.Config{Store: store})
+	m := newManager(t, session.Config{Store: store, StoreTimeout: time.Minute}) // a slow machine is no store that is away, which would be asked
 	for i := range 1000 {
 		v := &guest{t: t, manager: m}
 		var id uuid.UUID

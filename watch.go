@@ -24,7 +24,8 @@ import (
 // one call to the store: one batch of small reads each second for all streams of
 // the manager, none while there are no streams. A stream is no activity (R4), so
 // it ends with the idle timeout unless the visitor sends other requests. While
-// the store is away streams stay open, for the idle timeout at most.
+// the store is away streams stay open, for the idle timeout at most. After
+// [Manager.Close] nobody looks any more, and they are closed within a second.
 func (s *Session) Done() <-chan struct{} {
 	s.look()
 	defer s.mu.Unlock()
@@ -164,6 +165,12 @@ func (x *watch) replaced(id uuid.UUID, old *[hashSize]byte) {
 
 // poll looks after the sessions that have streams, each second while one has.
 func (m *Manager) poll() {
+	if !m.writes.enter() { // Close
+		m.watch.silence(0)
+		m.watch.goOn()
+		return
+	}
+	defer m.writes.leave()
 	if !m.watch.goOn() {
 		return
 	}
@@ -288,7 +295,7 @@ func (m *Manager) versions(ids []uuid.UUID) ([]uint64, error) {
 		return nil, nil
 	}
 	if m.users != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), m.timeout)
+		ctx, cancel := context.WithTimeout(m.life, m.timeout)
 		defer cancel()
 		return m.users.Versions(ctx, ids)
 	}
@@ -305,7 +312,7 @@ func (m *Manager) versions(ids []uuid.UUID) ([]uint64, error) {
 
 // loadAll asks a store that has no call for many for one after the other.
 func (m *Manager) loadAll(ids []uuid.UUID) ([]Record, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), m.timeout)
+	ctx, cancel := context.WithTimeout(m.life, m.timeout)
 	defer cancel()
 	if m.users != nil {
 		return m.users.LoadAll(ctx, ids)
