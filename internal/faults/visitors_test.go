@@ -170,6 +170,8 @@ func (c *crowd) write(n int) {
 		if len(mine) < 20 || r.IntN(20) == 0 && len(mine) < 300 {
 			if v := c.login(fmt.Sprintf("w%d-%d", n, i), r); v != nil {
 				mine = append(mine, v)
+			} else {
+				time.Sleep(5 * time.Millisecond) // a store that is away is no reason to spin: the answer comes at once
 			}
 			continue
 		}
