@@ -10,7 +10,6 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -517,123 +516,6 @@ func recordsOf(t testing.TB, server *redistest.Server, user string) (n int) {
 		}
 	}
 	return n
-}
-
-func TestMaxPerUserEndsTheOldest(t *testing.T) {
-	eachUserScene(t, session.Config{MaxPerUser: 3}, func(t *testing.T, s userScene) {
-		var browsers []*visitor
-		for i := range 5 {
-			browsers = append(browsers, []*site{s.a, s.b}[i%2].login(t, "alice"))
-			s.a.login(t, fmt.Sprintf("user%d", i))
-		}
-		for i, v := range browsers {
-			want(t, "T90", v.do(), http.StatusOK, map[bool]string{true: "alice", false: "nobody"}[i >= 2])
-		}
-		if n := s.a.events.count(session.EventEvicted) + s.b.events.count(session.EventEvicted); n != 2 {
-			t.Errorf("%d events of an eviction, want 2", n)
-		}
-		// One that logs in again is one session still, and the newest.
-		want(t, "T90", browsers[2].do("login alice"), http.StatusOK, "alice")
-		s.a.login(t, "alice")
-		want(t, "T90", browsers[2].do(), http.StatusOK, "alice")
-		want(t, "T90", browsers[3].do(), http.StatusOK, "nobody")
-		// Those that logged out do not count.
-		want(t, "T90", browsers[2].do("logout"), http.StatusOK, "nobody")
-		s.a.login(t, "alice")
-		want(t, "T90", browsers[4].do(), http.StatusOK, "alice")
-	})
-}
-
-func TestMaxPerUserRefusesLogins(t *testing.T) {
-	eachUserScene(t, session.Config{MaxPerUser: 2, RefuseLogins: true}, func(t *testing.T, s userScene) {
-		first, second := s.a.login(t, "alice"), s.b.login(t, "alice")
-		third := s.a.visitor()
-		want(t, "R1", third.do("set kept cart"), http.StatusOK, "nobody kept=cart")
-		got := third.do("login alice")
-		want(t, "T90", got, http.StatusConflict, "")
-		wantCookie(t, "T90", got, "none")
-		if !strings.Contains(got.body, "devices") {
-			t.Errorf("the visitor is told %q", got.body)
-		}
-		want(t, "T90: what the visitor had stays", third.do(), http.StatusOK, "nobody kept=cart")
-		want(t, "T90", first.do("login alice"), http.StatusOK, "alice")
-		want(t, "T90", second.do("logout"), http.StatusOK, "nobody")
-		want(t, "T90", third.do("login alice"), http.StatusOK, "alice kept=cart")
-		want(t, "T90", first.do(), http.StatusOK, "alice")
-		if n := s.a.events.count(session.EventLoginRefused); n != 1 {
-			t.Errorf("%d events of a refused login, want 1", n)
-		}
-	})
-}
-
-// T90: 50 logins at once, from two servers, and on Redis from two processes.
-func TestMaxPerUserHoldsAgainstParallelLogins(t *testing.T) {
-	for _, refuse := range []bool{false, true} {
-		t.Run(fmt.Sprintf("refuse=%v", refuse), func(t *testing.T) {
-			cfg := session.Config{MaxPerUser: 3, RefuseLogins: refuse}
-			eachUserScene(t, cfg, func(t *testing.T, s userScene) {
-				fiftyLogins(t, s.a, s.store.users, []string{s.a.url, s.b.url}, refuse)
-			})
-			t.Run("two processes", func(t *testing.T) {
-				server := redistest.Start(t, redistest.Config{})
-				store := redisStore(t, server.Client(&redis.Options{ContextTimeoutEnabled: true})).(session.UserStore)
-				cfg := cfg
-				cfg.Store = store
-				a := newSite(t, cfg)
-				fiftyLogins(t, a, store, []string{a.url, startProcessWith(t, server.Addr, cfg)}, refuse)
-			})
-		})
-	}
-}
-
-func fiftyLogins(t *testing.T, a *site, users session.UserStore, urls []string, refuse bool) {
-	var all sync.WaitGroup
-	browsers := make([]*visitor, 50)
-	for i := range browsers {
-		browsers[i] = a.visitor().at(urls[i%len(urls)])
-		all.Go(func() { browsers[i].do("login alice") })
-	}
-	all.Wait()
-	ids, err := users.List(t.Context(), "site\x00alice")
-	if err != nil || len(ids) == 0 {
-		t.Fatalf("the list is %v %v", ids, err)
-	}
-	newest, alive, newestLives := ids[len(ids)-1], 0, false
-	for _, v := range browsers {
-		if v.now() != "" && v.do().body == "alice" {
-			alive++
-			newestLives = newestLives || idOf(t, v.now()) == newest
-		}
-	}
-	if alive > 3 || alive == 0 || !refuse && (alive != 3 || !newestLives) {
-		t.Errorf("T90: %d of 50 are logged in, at most 3 may be; the newest is: %v", alive, newestLives)
-	}
-	if found := a.sessions(t, "alice"); len(found) > 3 {
-		t.Errorf("T90: the store holds %d sessions of alice's", len(found))
-	}
-}
-
-// Sessions that ran out do not count, though they are on the list.
-func TestMaxPerUserCountsLiveSessions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, session.Config{MaxPerUser: 2})
-		active, idle, third := &guest{t: t, manager: m}, &guest{t: t, manager: m}, &guest{t: t, manager: m}
-		login := func(s *session.Session) { _ = s.Login("alice") }
-		active.visit(login)
-		idle.visit(login)
-		for range 3 {
-			time.Sleep(15 * time.Minute)
-			active.visit(func(*session.Session) {})
-		}
-		third.visit(login)
-		for i, v := range []*guest{active, idle, third} {
-			v.visit(func(s *session.Session) {
-				if (s.User() == "alice") != (i != 1) {
-					t.Errorf("T90: browser %d is %q", i, s.User())
-				}
-			})
-		}
-	})
 }
 
 // A list whose sessions ended by themselves heals when it is read, in so many

@@ -9,9 +9,6 @@ import (
 	"github.com/sojourn-go/session"
 )
 
-// storeCall is the kind of event that tells of a call to the store.
-const storeCall session.EventKind = "store_call"
-
 // OnEvent returns a function for [session.Config.OnEvent]. It counts the events
 // by kind, in sojourn.session.events, and notes each on the span that it happened
 // in. Of the event itself only the kind is told. Events that tell of a call to the
@@ -25,7 +22,7 @@ func OnEvent(cfg Config) (func(context.Context, session.Event), error) {
 		return nil, err
 	}
 	return func(ctx context.Context, e session.Event) {
-		if e.Kind == storeCall {
+		if e.Kind == session.EventStoreCall {
 			return
 		}
 		kind := keyEventKind.String(string(e.Kind))

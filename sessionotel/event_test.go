@@ -65,7 +65,7 @@ func TestOnEventLeavesStoreCallsToWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, end := x.request(t.Context())
-	onEvent(ctx, session.Event{Kind: "store_call"})
+	onEvent(ctx, session.Event{Kind: session.EventStoreCall})
 	end()
 	if m := x.metric(t, "sojourn.session.events"); m != nil {
 		t.Errorf("a call to the store is counted: %+v", m.Data)
