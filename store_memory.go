@@ -35,20 +35,20 @@ var errVersionZero = errors.New("session: a record's version must not be 0; choo
 // It keeps the Data that Save gets and hands out the same bytes, uncopied, so
 // Load and Touch allocate nothing.
 //
-// It is a [UserStore]. A list forgets an ID once its ttl has run out or its
-// record is gone, without a call: within about twenty seconds while the store
-// has few lists, and within six minutes however many there are.
+// It is a [UserStore]. A list forgets an ID whose ttl has run out or whose record
+// is gone, without a call: within about fifteen seconds in a store of a few
+// thousand users, within six minutes in any.
 type MemoryStore struct {
 	// MaxSessions is how many records the store may hold, so that a flood of
 	// strangers cannot fill the memory. 0 or less: any number. Set it before the
 	// first use and leave it as it is.
 	//
-	// It is never exceeded. A Save that would create one record more first takes
-	// the place of one that expired, or else evicts an anonymous one, from a few
-	// the one that ends first. A user's record is never evicted: when there are
-	// only those, a Save that creates one is refused with an error, which a
-	// [Manager] answers with 503. A session that logs in is there already, and
-	// always fits.
+	// It is never exceeded, not for a moment. A Save that would create one record
+	// more takes the place of one that expired, or else evicts an anonymous one: of
+	// a few the one that ends first. A user's record is not evicted. When there are
+	// no others, a Save that creates one is refused with an error, which a
+	// [Manager] answers with 503; those that expired in the last fifteen seconds
+	// may count. A session that logs in is there already, and always fits.
 	MaxSessions int
 
 	armed  atomic.Bool

@@ -12,7 +12,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Enlist implements [UserStore].
+// Enlist implements [UserStore]. An ID whose record is gone may be taken off
+// before its ttl has run out, because a record that died does not come back: save
+// the record first.
 func (s *MemoryStore) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) (listed []uuid.UUID, last Cut, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, Cut{}, err
@@ -140,13 +142,14 @@ func (sh *memoryListShard) enlist(key memoryKey, id uuid.UUID, ttl time.Duration
 	l, _ := sh.lists.get(key)
 	l.add(memoryListed{id, endAfter(now, ttl)}, now)
 	sh.put(key, l)
-	if most > 0 && l.len() > most {
-		listed = l.ids(now)
+	last = l.lastCut(id, sinceStart())
+	if most <= 0 || l.len() <= most {
+		return nil, last
 	}
-	if len(listed) <= most { // some of them had run out
-		listed = nil
+	if listed = l.ids(now); len(listed) <= most { // the ttl of others has run out
+		return nil, last
 	}
-	return listed, l.lastCut(id, sinceStart())
+	return listed, last
 }
 
 func (sh *memoryListShard) cutOff(key memoryKey, except []uuid.UUID) ([]uuid.UUID, Cut) {
