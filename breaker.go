@@ -60,7 +60,7 @@ type storeAway struct {
 }
 
 func (e *storeAway) Error() string {
-	return fmt.Sprintf("session: the store is away, so nothing was sent; one probe at a time tests whether it is back: %v", e.cause)
+	return fmt.Sprintf("session: the store is away (%v); nothing was sent, and calls go through again as soon as a probe is answered", e.cause)
 }
 
 func (e *storeAway) Unwrap() error { return e.cause }
@@ -162,7 +162,7 @@ func (b *breaker) look() {
 	ctx, cancel := context.WithTimeout(b.m.life, b.askFor())
 	defer cancel()
 	err := b.ask(ctx)
-	if !away && asked == b.asked.Load() && ctx.Err() != context.Canceled {
+	if !away && asked == b.asked.Load() && !errors.Is(ctx.Err(), context.Canceled) {
 		b.open(err)
 	}
 	b.lookIn(probeEvery)

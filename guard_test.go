@@ -94,6 +94,9 @@ func TestBreakerRefusingStoreIsAskedNoMore(t *testing.T) {
 		if n := s.events.count(session.EventStoreFailed) - failures; n != 100 {
 			t.Errorf("%d events tell of 100 calls that were turned away", n)
 		}
+		if last := s.events.events[len(s.events.events)-1]; !errors.Is(last.Err, errAway) || !strings.Contains(last.Err.Error(), errAway.Error()) {
+			t.Errorf("what is told does not name the cause: %v", last)
+		}
 		if n := strings.Count(s.logs.String(), "store_failed") - lines; n != 0 {
 			t.Errorf("%d log lines tell of calls that were turned away", n)
 		}

@@ -90,7 +90,6 @@ type Manager struct {
 	writes       *writes
 	life         context.Context // ends with Close
 	endLife      context.CancelFunc
-	closing      <-chan struct{} // life's Done
 }
 
 // New makes a Manager. The error joins every fault in cfg. It asks the store
@@ -127,7 +126,6 @@ func New(cfg Config) (*Manager, error) {
 	}
 	m.writes = &writes{drained: make(chan struct{})}
 	m.life, m.endLife = context.WithCancel(context.Background())
-	m.closing = m.life.Done()
 	m.users, _ = m.store.(UserStore)
 	var cookieErr error
 	m.cookie, cookieErr = cfg.Cookie.compile()
