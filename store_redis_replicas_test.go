@@ -79,6 +79,7 @@ func TestReplicasWaitForLists(t *testing.T) {
 	users := r.store
 	enlist := func() error { _, _, err := users.Enlist(ctx, "u", id, time.Hour, 0); return err }
 	cutOff := func() error { _, _, err := users.CutOff(ctx, "u"); return err }
+	end := func() error { return users.End(ctx, "u", id) }
 	require.NoError(t, enlist())
 	require.NoError(t, cutOff())
 	require.NoError(t, save(r.store, id, 0, 1))
@@ -90,7 +91,7 @@ func TestReplicasWaitForLists(t *testing.T) {
 	}{
 		{"Enlist", enlist, []string{"EVALSHA", "WAIT"}},
 		{"CutOff", cutOff, []string{"EVALSHA", "WAIT"}},
-		{"End", func() error { return users.End(ctx, "u", id) }, []string{"EVALSHA", "WAIT", "ZREM"}},
+		{"End", end, []string{"EVALSHA", "WAIT", "ZREM"}},
 	} {
 		r.proxy.Reset()
 		require.NoError(t, step.call(), step.name)
@@ -98,8 +99,11 @@ func TestReplicasWaitForLists(t *testing.T) {
 	}
 	r.replica.Pause()
 	defer r.replica.Resume()
-	for name, call := range map[string]func() error{"Enlist": enlist, "CutOff": cutOff, "End": func() error { return users.End(ctx, "u", id, other) }} {
+	for name, call := range map[string]func() error{"Enlist": enlist, "CutOff": cutOff, "End": end} {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(t.Context(), 400*time.Millisecond)
 		require.ErrorContains(t, call(), "RedisConfig.Replicas", name)
+		cancel()
 	}
 }
 

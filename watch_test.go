@@ -71,68 +71,71 @@ func loginAs(user string) func(*session.Session) {
 }
 
 // enders end the session, or the secret, of a browser at one server.
-var enders = map[string]func(t *testing.T, m *session.Manager, v *guest, id uuid.UUID){
-	"logout":           func(_ *testing.T, _ *session.Manager, v *guest, _ uuid.UUID) { v.visit((*session.Session).Destroy) },
-	"login":            func(_ *testing.T, _ *session.Manager, v *guest, _ uuid.UUID) { v.visit(loginAs("alice")) },
-	"login of another": func(_ *testing.T, _ *session.Manager, v *guest, _ uuid.UUID) { v.visit(loginAs("bob")) },
-	"renew": func(_ *testing.T, _ *session.Manager, v *guest, _ uuid.UUID) {
+var enders = map[string]func(t *testing.T, m *session.Manager, v *guest, user string, id uuid.UUID){
+	"logout": func(_ *testing.T, _ *session.Manager, v *guest, _ string, _ uuid.UUID) {
+		v.visit((*session.Session).Destroy)
+	},
+	"login": func(_ *testing.T, _ *session.Manager, v *guest, user string, _ uuid.UUID) { v.visit(loginAs(user)) },
+	"login of another": func(_ *testing.T, _ *session.Manager, v *guest, user string, _ uuid.UUID) {
+		v.visit(loginAs("not " + user))
+	},
+	"renew": func(_ *testing.T, _ *session.Manager, v *guest, _ string, _ uuid.UUID) {
 		v.visit(func(s *session.Session) { _ = s.Renew() })
 	},
-	"Revoke": func(t *testing.T, m *session.Manager, _ *guest, id uuid.UUID) {
-		if err := m.Revoke(t.Context(), "alice", id); err != nil {
+	"Revoke": func(t *testing.T, m *session.Manager, _ *guest, user string, id uuid.UUID) {
+		if err := m.Revoke(t.Context(), user, id); err != nil {
 			t.Error(err)
 		}
 	},
-	"RevokeAny": func(t *testing.T, m *session.Manager, _ *guest, id uuid.UUID) {
+	"RevokeAny": func(t *testing.T, m *session.Manager, _ *guest, _ string, id uuid.UUID) {
 		if err := m.RevokeAny(t.Context(), id); err != nil {
 			t.Error(err)
 		}
 	},
-	"RevokeUser": func(t *testing.T, m *session.Manager, _ *guest, _ uuid.UUID) { revokeUser(t, m, "alice") },
-	"RevokeOthers": func(t *testing.T, m *session.Manager, _ *guest, _ uuid.UUID) {
+	"RevokeUser": func(t *testing.T, m *session.Manager, _ *guest, user string, _ uuid.UUID) { revokeUser(t, m, user) },
+	"RevokeOthers": func(t *testing.T, m *session.Manager, _ *guest, user string, _ uuid.UUID) {
 		(&guest{t: t, manager: m}).visit(func(s *session.Session) {
-			_ = s.Login("alice")
+			_ = s.Login(user)
 			if err := s.RevokeOthers(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
 	},
-	"MaxPerUser": func(t *testing.T, m *session.Manager, _ *guest, _ uuid.UUID) {
+	"MaxPerUser": func(t *testing.T, m *session.Manager, _ *guest, user string, _ uuid.UUID) {
 		for range 2 {
-			(&guest{t: t, manager: m}).visit(loginAs("alice"))
+			(&guest{t: t, manager: m}).visit(loginAs(user))
 		}
 	},
 }
 
 func TestDoneIsClosedWhenTheSecretDies(t *testing.T) {
 	eachUserStore(t, func(t *testing.T, store session.UserStore) {
-		for _, where := range []string{"the same server", "another server"} {
-			for what, end := range enders {
-				t.Run(what+" on "+where, func(t *testing.T) {
-					here := newManager(t, session.Config{Store: store, MaxPerUser: 2})
-					there := here
-					if where == "another server" {
-						there = newManager(t, session.Config{Store: store, MaxPerUser: 2})
-					}
-					revokeUser(t, here, "alice")
-					v, bystander := &guest{t: t, manager: here}, &guest{t: t, manager: here}
-					var id uuid.UUID
-					v.visit(func(s *session.Session) { _ = s.Login("alice"); id = s.ID() })
-					bystander.visit(loginAs("carol"))
-					open, second, theirs := v.open(nil), v.open(nil), bystander.open(nil)
-					v.manager = there
-					end(t, there, v, id)
-					// Two seconds are promised; a machine that is busy with other tests gets ten.
-					open.within(what, 10*time.Second)
-					second.within(what, 10*time.Second)
-					select {
-					case <-theirs.done:
-						t.Error("Done: the stream of another visitor was ended")
-					default:
-					}
-				})
+		here := newManager(t, session.Config{Store: store, MaxPerUser: 2})
+		there := newManager(t, session.Config{Store: store, MaxPerUser: 2})
+		t.Run("each", func(t *testing.T) { // which ends before the store does
+			for where, server := range map[string]*session.Manager{"the same server": here, "another server": there} {
+				for what, end := range enders {
+					t.Run(what+" on "+where, func(t *testing.T) {
+						t.Parallel()
+						v, bystander, user := &guest{t: t, manager: here}, &guest{t: t, manager: here}, t.Name()
+						var id uuid.UUID
+						v.visit(func(s *session.Session) { _ = s.Login(user); id = s.ID() })
+						bystander.visit(loginAs("carol, beside " + user))
+						open, second, theirs := v.open(nil), v.open(nil), bystander.open(nil)
+						v.manager = server
+						end(t, server, v, user, id)
+						// Two seconds are promised; a machine that is busy with other tests gets ten.
+						open.within(what, 10*time.Second)
+						second.within(what, 10*time.Second)
+						select {
+						case <-theirs.done:
+							t.Error("Done: the stream of another visitor was ended")
+						default:
+						}
+					})
+				}
 			}
-		}
+		})
 	})
 }
 
