@@ -136,8 +136,9 @@ type userRecord struct {
 }
 
 // lookUp tells the records that are on a user's list and live, in order, from
-// the IDs without one. What is on it and somebody else's is neither: no list
-// can make it the user's.
+// the IDs without one: a record past its lifetime is none, though the store may
+// hold it for longer (E3, E5). What is on the list and somebody else's is neither:
+// no list can make it the user's.
 func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (found []userRecord, dead []uuid.UUID, err error) {
 	if len(ids) == 0 {
 		return nil, nil, nil
@@ -151,15 +152,22 @@ func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (fou
 	if err != nil {
 		return nil, nil, &Error{Op: "load", Err: err}
 	}
+	now := time.Now().UnixMilli()
 	for i, rec := range records {
 		switch {
-		case rec.Version == 0:
+		case rec.Version != 0 && rec.Owner != user:
+		case rec.Version == 0 || m.isOver(rec, ids[i], now):
 			dead = append(dead, ids[i])
-		case rec.Owner == user:
+		default:
 			found = append(found, userRecord{rec, ids[i]})
 		}
 	}
 	return found, dead, nil
+}
+
+func (m *Manager) isOver(rec Record, id uuid.UUID, now int64) bool {
+	base, err := parseRecord(rec, id)
+	return err == nil && now >= m.endOf(&base)
 }
 
 func (m *Manager) end(ctx context.Context, user string, ids []uuid.UUID) error {
@@ -394,10 +402,12 @@ func (c *committer) lookUp(user string, listed []uuid.UUID) (found []userRecord,
 
 // fits refuses a login that would be one too many before it costs the visitor
 // what they have. Two that come at once may both pass: trim decides then.
-func (c *committer) fits(user string) error {
-	if !c.m.refuseLogins || c.sent {
+func (c *committer) fits(o *outcome) error {
+	if !o.login || !c.m.refuseLogins || c.sent || c.asked {
 		return nil
 	}
+	c.asked = true
+	user := o.user
 	var listed []uuid.UUID
 	err := c.sendLogin(func(ctx context.Context) (err error) {
 		listed, err = c.m.listed(ctx, user)
