@@ -48,8 +48,9 @@ type Session struct {
 
 	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
 
-	began   time.Duration // when the request did, since started
-	watcher *watcher      // what Done returned last
+	began   time.Duration            // when the request did, since started
+	revoked map[string]time.Duration // users that it revoked, and when
+	watcher *watcher                 // what Done returned last
 
 	refusals int   // commits that were refused
 	refusal  error // the last one's
