@@ -169,6 +169,7 @@ type committer struct {
 	merged  bool
 	moved   bool  // to a new record, with the old one untouched (L4)
 	undone  bool  // the login was taken back, or not begun, for its user's sake
+	asked   bool  // whether the login is one too many (Config.RefuseLogins)
 	gaveUp  error // on the store, which spares those in the queue the same
 }
 
@@ -233,6 +234,11 @@ func (c *committer) run() error {
 			if err := c.possible(&o); err != nil && !o.destroyed {
 				return err
 			}
+			if !o.destroyed {
+				if err := c.fits(&o); err != nil {
+					return err
+				}
+			}
 			if err := c.drop(); err != nil {
 				return err
 			}
@@ -258,10 +264,8 @@ func (c *committer) write(o *outcome) (done bool, err error) {
 	}
 	switch {
 	case o.alters(&c.base):
-		if o.login {
-			if err := c.fits(o.user); err != nil {
-				return false, err
-			}
+		if err := c.fits(o); err != nil {
+			return false, err
 		}
 		return c.save(o)
 	case c.mode == commitConfirmed && !c.newest && c.base.exists():
@@ -351,6 +355,9 @@ func (c *committer) settle(err error) {
 	}
 	if err != nil {
 		s.refusals, s.refusal = s.refusals+1, err
+		if c.moved && !c.wrote {
+			c.standing = ended // as before, for relogin
+		}
 	}
 	s.inDoubt, s.frozen = nil, 0
 	if s.steps = s.steps[c.n:]; len(s.steps) == 0 {
@@ -383,9 +390,14 @@ func (c *committer) tellStreams() {
 	}
 }
 
-// leaveInDoubt keeps the attempt, and what it was made from, to be sent again.
+// leaveInDoubt keeps the attempt, and what it was made from, to be sent again. A
+// login whose record is stored, and whose place on its user's list is not, is in
+// doubt too: no RevokeUser would find what its cookie opens.
 func (c *committer) leaveInDoubt() {
 	s := c.s
+	if c.wrote {
+		c.wrote, c.base = false, content{} // kept below only if it made a new record
+	}
 	inDoubt := c.attempt // a copy, so that c itself need not be on the heap
 	inDoubt.n = len(c.plan)
 	s.steps = s.steps[c.n-inDoubt.n:]
@@ -413,8 +425,8 @@ func (s *Session) setCookie(c *committer) {
 	case c.deleted != uuid.Nil && c.clear:
 		line := c.m.cookie.clear()
 		s.cookie = &line
-	case c.deleted != uuid.Nil:
-		s.cookie = nil
+	case c.deleted != uuid.Nil, c.standing == ended && s.base.exists():
+		s.cookie = nil // what it opened is gone
 	}
 }
 

@@ -48,8 +48,9 @@ type Session struct {
 
 	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
 
-	began   time.Duration // when the request did, since started
-	watcher *watcher      // what Done returned last
+	began   time.Duration            // when the request did, since started
+	revoked map[string]time.Duration // users that it revoked, and when
+	watcher *watcher                 // what Done returned last
 
 	refusals int   // commits that were refused
 	refusal  error // the last one's
@@ -385,12 +386,13 @@ func (s *Session) Clear() {
 // Save stores what the request changed so far, now instead of with the response.
 // It is not begun when ctx is done, and goes on when ctx ends later (R11).
 //
-// The error is [ErrEnded] if the session ended meanwhile, [ErrCommitted] if a
-// cookie is needed and the response began, or if the request is over, or an
-// [*Error]. After the first two, and after an Error of op encode or one that says
-// that the record cannot be read (R15), the changes are dropped. After any other
-// Error the outcome is unknown, and the changes are sent once more, as the same
-// write, with the response (C5). If ctx was done nothing was sent.
+// The error is [ErrEnded] if the session ended meanwhile or its login was revoked,
+// [ErrTooManySessions] if it was one too many, [ErrCommitted] if a cookie is needed
+// and the response began, or if the request is over, or an [*Error]. After the first
+// three, and after an Error of op encode or one that says that the record cannot be
+// read (R15), the changes are dropped. After any other Error the outcome is unknown,
+// and the changes are sent once more, as the same write, with the response (C5). If
+// ctx was done nothing was sent.
 func (s *Session) Save(ctx context.Context) error {
 	if err := s.canSave(ctx); err != nil {
 		return err

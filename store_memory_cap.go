@@ -79,9 +79,13 @@ func (s *MemoryStore) makeRoom(first int) bool {
 	}
 	now := time.Now().UnixNano()
 	for i := range s.shards {
-		s.leave(s.shards[(first+i)%len(s.shards)].evict(now))
-		if s.room.taken.Load() <= most {
-			return true
+		for again := true; again; {
+			var gone int
+			gone, again = s.shards[(first+i)%len(s.shards)].evict(now)
+			s.leave(gone)
+			if s.room.taken.Load() <= most {
+				return true
+			}
 		}
 	}
 	s.leave(1)
@@ -89,18 +93,20 @@ func (s *MemoryStore) makeRoom(first int) bool {
 }
 
 // evict drops records that ended, a sweep's step of them at most, or else one
-// anonymous record, and says how many went.
-func (sh *memoryShard) evict(now int64) (gone int) {
+// anonymous record. It says how many went, and whether it saw only records that
+// were touched, with others behind them.
+func (sh *memoryShard) evict(now int64) (gone int, again bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	n := len(sh.table.byEnd)
-	sh.table.collect(now, memorySweepStep)
+	left := sh.table.collect(now, memorySweepStep)
 	if len(sh.table.byEnd) == n {
 		if e := sh.table.evictable(); e != nil {
 			sh.table.remove(e)
 		}
 	}
-	return n - len(sh.table.byEnd)
+	gone = n - len(sh.table.byEnd)
+	return gone, gone == 0 && left == 0
 }
 
 // evictable returns the one of a few anonymous entries that ends first, which is

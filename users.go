@@ -27,17 +27,19 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]*Session, error)
 	if err != nil {
 		return nil, err
 	}
-	found, dead, err := m.lookUp(ctx, user, ids)
-	if err != nil {
-		return nil, err
-	}
-	if len(dead) > 0 {
-		_ = m.end(ctx, user, dead) // or the next who looks does it
-	}
-	sessions := make([]*Session, 0, len(found))
-	for _, stored := range found {
-		if s := m.listedSession(ctx, stored); s != nil {
-			sessions = append(sessions, s)
+	sessions := make([]*Session, 0, min(len(ids), listedAtOnce))
+	for some := range slices.Chunk(ids, listedAtOnce) {
+		found, dead, err := m.lookUp(ctx, user, some)
+		if err != nil {
+			return nil, err
+		}
+		if len(dead) > 0 {
+			_ = m.end(ctx, user, dead) // or the next who looks does it
+		}
+		for _, stored := range found {
+			if s := m.listedSession(ctx, stored); s != nil {
+				sessions = append(sessions, s)
+			}
 		}
 	}
 	slices.SortStableFunc(sessions, func(a, b *Session) int { return b.LastSeen().Compare(a.LastSeen()) })
@@ -64,11 +66,21 @@ func (m *Manager) listedSession(ctx context.Context, stored userRecord) *Session
 // cookie, unless its session is in except. A login that begins later is none of
 // its business; change the password first.
 //
-// Call it again after an error: what it ended stays ended.
+// It is not begun when ctx is done, and goes on when ctx ends later (R11). Call it
+// again after an error: what it ended stays ended.
 func (m *Manager) RevokeUser(ctx context.Context, user string, except ...uuid.UUID) error {
+	return m.revokeUser(ctx, nil, user, except)
+}
+
+// revokeUser may be asked for by s, whatever the context is, or by nobody.
+func (m *Manager) revokeUser(ctx context.Context, s *Session, user string, except []uuid.UUID) error {
 	if err := m.canList(user); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("session: nothing was sent: %w", context.Cause(ctx))
+	}
+	ctx = context.WithoutCancel(ctx)
 	if !m.writes.enter() {
 		return &Error{Op: "save", Err: errManagerClosed}
 	}
@@ -80,20 +92,28 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...uuid.UU
 		return &Error{Op: "save", Err: err}
 	}
 	m.cuts.note(m.list(user), cut.ID)
-	if s := m.sessionIn(ctx); s != nil {
-		s.beganAgain()
+	for _, asks := range []*Session{s, m.sessionIn(ctx)} {
+		if asks != nil {
+			asks.beganAgain(user)
+		}
 	}
 	ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(except, id) })
-	found, dead, err := m.lookUp(ctx, user, ids)
-	if err != nil {
-		return err
+	for some := range slices.Chunk(ids, listedAtOnce) {
+		found, dead, err := m.lookUp(ctx, user, some)
+		if err != nil {
+			return err
+		}
+		if err := m.end(ctx, user, append(idsOf(found), dead...)); err != nil {
+			return err
+		}
+		m.tellEnded(ctx, EventRevoked, user, found)
 	}
-	if err := m.end(ctx, user, append(idsOf(found), dead...)); err != nil {
-		return err
-	}
-	m.tellEnded(ctx, EventRevoked, user, found)
 	return nil
 }
+
+// listedAtOnce is how many sessions of a list are looked up and ended under one
+// StoreTimeout each, so that the longest list comes to its end.
+const listedAtOnce = 1000
 
 // RevokeOthers ends every other session of this session's user: "sign out
 // everywhere else". See [Manager.RevokeUser]. It needs a user. A Login of this
@@ -102,7 +122,7 @@ func (s *Session) RevokeOthers(ctx context.Context) error {
 	s.look()
 	now := s.identity()
 	s.mu.Unlock()
-	return s.x.m.RevokeUser(ctx, now.user, now.id)
+	return s.x.m.revokeUser(ctx, s, now.user, []uuid.UUID{now.id})
 }
 
 // list names the list of a user's sessions. A name holds no NUL, so no two
@@ -136,8 +156,9 @@ type userRecord struct {
 }
 
 // lookUp tells the records that are on a user's list and live, in order, from
-// the IDs without one. What is on it and somebody else's is neither: no list
-// can make it the user's.
+// the IDs without one: a record past its lifetime is none, though the store may
+// hold it for longer (E3, E5). What is on the list and somebody else's is neither:
+// no list can make it the user's.
 func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (found []userRecord, dead []uuid.UUID, err error) {
 	if len(ids) == 0 {
 		return nil, nil, nil
@@ -151,15 +172,22 @@ func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (fou
 	if err != nil {
 		return nil, nil, &Error{Op: "load", Err: err}
 	}
+	now := time.Now().UnixMilli()
 	for i, rec := range records {
 		switch {
-		case rec.Version == 0:
+		case rec.Version != 0 && rec.Owner != user:
+		case rec.Version == 0 || m.isOver(rec, ids[i], now):
 			dead = append(dead, ids[i])
-		case rec.Owner == user:
+		default:
 			found = append(found, userRecord{rec, ids[i]})
 		}
 	}
 	return found, dead, nil
+}
+
+func (m *Manager) isOver(rec Record, id uuid.UUID, now int64) bool {
+	base, err := parseRecord(rec, id)
+	return err == nil && now >= m.endOf(&base)
 }
 
 func (m *Manager) end(ctx context.Context, user string, ids []uuid.UUID) error {
@@ -195,8 +223,13 @@ func idsOf(records []userRecord) []uuid.UUID {
 // the list, or comes before it and is found by it; and a crash in between leaves
 // a record whose secret nobody has.
 
-// cutMemory is how long a store remembers a CutOff at least.
-const cutMemory = time.Hour
+const (
+	// cutMemory is how long a store remembers a CutOff at least.
+	cutMemory = time.Hour
+	// clockSkew is how far clocks may be apart: a session lives on for so long, and
+	// stays on its list, on a server whose clock is behind the one that made it.
+	clockSkew = time.Minute
+)
 
 // enlist puts the session that a Login just saved on its user's list, refuses it
 // if it was revoked meanwhile, and makes it fit Config.MaxPerUser.
@@ -220,10 +253,7 @@ func (c *committer) enlist() error {
 
 // addToList enlists, and reports whether a CutOff came after this request began.
 func (c *committer) addToList(id uuid.UUID, user string) (listed []uuid.UUID, void bool, err error) {
-	began, ttl, list := c.s.beganAt(), time.Until(timeOf(c.base.end)), c.m.list(user)
-	if sinceStart()-began >= cutMemory {
-		return nil, true, nil
-	}
+	began, ttl, list := c.s.beganAt(user), time.Until(timeOf(c.base.end))+clockSkew, c.m.list(user)
 	for asked := 1; ; asked++ {
 		var last Cut
 		sent := sinceStart()
@@ -236,6 +266,8 @@ func (c *committer) addToList(id uuid.UUID, user string) (listed []uuid.UUID, vo
 			return nil, false, err
 		}
 		switch was := c.m.order(list, last, began, sent); {
+		case sinceStart()-began >= cutMemory-clockSkew: // the store may have forgotten
+			return listed, true, nil
 		case was == cutBefore:
 			return listed, false, nil
 		case was == cutAfter || asked == 3: // a visitor can log in again
@@ -305,19 +337,25 @@ var started = time.Now()
 
 func sinceStart() time.Duration { return time.Since(started) }
 
-// beganAt is when the request began, or had called RevokeUser.
-func (s *Session) beganAt() time.Duration {
+// beganAt is when the request began, or had called RevokeUser for this user.
+func (s *Session) beganAt(user string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if revoked, did := s.revoked[user]; did {
+		return revoked
+	}
 	return s.began
 }
 
 // beganAgain lets a login of this request count as after the revocation that the
-// request itself asked for.
-func (s *Session) beganAgain() {
+// request itself asked for. What it knows of other users it has known for longer.
+func (s *Session) beganAgain(user string) {
 	s.lock()
-	s.began = sinceStart()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.revoked == nil {
+		s.revoked = make(map[string]time.Duration, 1)
+	}
+	s.revoked[user] = sinceStart()
 }
 
 // sendLogin sends one of the calls that follow a login's save, again if need be:
@@ -394,10 +432,12 @@ func (c *committer) lookUp(user string, listed []uuid.UUID) (found []userRecord,
 
 // fits refuses a login that would be one too many before it costs the visitor
 // what they have. Two that come at once may both pass: trim decides then.
-func (c *committer) fits(user string) error {
-	if !c.m.refuseLogins || c.sent {
+func (c *committer) fits(o *outcome) error {
+	if !o.login || !c.m.refuseLogins || c.sent || c.asked {
 		return nil
 	}
+	c.asked = true
+	user := o.user
 	var listed []uuid.UUID
 	err := c.sendLogin(func(ctx context.Context) (err error) {
 		listed, err = c.m.listed(ctx, user)

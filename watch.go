@@ -17,12 +17,13 @@ import (
 // request ends.
 //
 // The secret is the one that the request presented, or, after its own Login or
-// Renew was saved, the new one. Done of a session that is not stored yet returns
-// nil, which is never closed: Save first.
+// Renew was saved, the new one. Done of a request that held none yet returns nil,
+// which is never closed: Save first.
 //
 // What this process ends is told at once, what others end within a second and
 // one call to the store: one batch of small reads each second for all streams of
-// the manager, none while there are no streams. A stream is no activity (R4), so
+// the manager, none while there are no streams. (A store that is no [UserStore] is
+// asked for one record after the other.) A stream is no activity (R4), so
 // it ends with the idle timeout unless the visitor sends other requests. While
 // the store is away streams stay open, for the idle timeout at most. After
 // [Manager.Close] nobody looks any more, and they are closed within a second.
@@ -32,8 +33,10 @@ func (s *Session) Done() <-chan struct{} {
 	switch {
 	case s.closed, s.standing == ended, s.standing == superseded:
 		return closedChannel
-	case !s.base.exists():
+	case !s.base.exists() && s.watcher == nil && !s.cookied:
 		return nil
+	case !s.base.exists(): // destroyed
+		return closedChannel
 	}
 	if s.watcher == nil || !equalHash(s.base.hash(), &s.watcher.hash) {
 		s.watcher = s.x.m.watchFor(&s.base)
@@ -167,7 +170,9 @@ func (x *watch) replaced(id uuid.UUID, old *[hashSize]byte) {
 func (m *Manager) poll() {
 	if !m.writes.enter() { // Close
 		m.watch.silence(0)
-		m.watch.goOn()
+		if m.watch.goOn() { // one joined since
+			time.AfterFunc(watchEvery, m.poll)
+		}
 		return
 	}
 	defer m.writes.leave()
@@ -310,16 +315,19 @@ func (m *Manager) versions(ids []uuid.UUID) ([]uint64, error) {
 	return versions, nil
 }
 
-// loadAll asks a store that has no call for many for one after the other.
+// loadAll asks a store that has no call for many for one after the other, with a
+// timeout each: together they would never come to their end.
 func (m *Manager) loadAll(ids []uuid.UUID) ([]Record, error) {
-	ctx, cancel := context.WithTimeout(m.life, m.timeout)
-	defer cancel()
 	if m.users != nil {
+		ctx, cancel := context.WithTimeout(m.life, m.timeout)
+		defer cancel()
 		return m.users.LoadAll(ctx, ids)
 	}
 	records := make([]Record, len(ids))
 	for i, id := range ids {
+		ctx, cancel := context.WithTimeout(m.life, m.timeout)
 		stored, err := m.store.Load(ctx, id)
+		cancel()
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, err
 		}
