@@ -144,6 +144,10 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
+// Format prints the application's name, whatever the verb: nothing inside is for
+// logs, and it changes while it would be read (T2).
+func (m *Manager) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "session.Manager(%s)", m.name) }
+
 func checkName(name string, required bool) error {
 	switch {
 	case name == "" && required:

@@ -91,12 +91,11 @@ func TestT2NothingPrintsTheSecret(t *testing.T) {
 		if err := s.Save(r.Context()); err != nil {
 			t.Fatal(err)
 		}
-		watched := s.Done()
 		listed, err := m.Sessions(r.Context(), "alice")
 		if err != nil || len(listed) != 1 {
 			t.Fatal(listed, err)
 		}
-		show(s, r.Context(), m, store, w, watched, listed, listed[0], session.ErrTooManySessions)
+		show(s, r.Context(), m, store, w, listed, listed[0], session.ErrTooManySessions)
 	})
 	for _, e := range events {
 		show(e)
