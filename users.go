@@ -64,7 +64,10 @@ func (m *Manager) listedSession(ctx context.Context, stored userRecord) *Session
 // nothing once it returned. A login whose request began before it did is void
 // too, however far it has come: it is answered with [ErrEnded] and sends no
 // cookie, unless its session is in except. A login that begins later is none of
-// its business; change the password first.
+// its business; change the password first. Nor is one of the request that calls
+// this, if ctx is the request's: a page that sets a new password may revoke
+// everything and log in. (Its login counts as begun then, also for a revocation
+// that somebody else had asked for shortly before.)
 //
 // It is not begun when ctx is done, and goes on when ctx ends later (R11). Call it
 // again after an error: what it ended stays ended.
@@ -390,88 +393,6 @@ func (c *committer) undo(id uuid.UUID, user string, why error) error {
 	c.wrote, c.undone, c.known = false, true, true
 	c.base, c.standing = content{}, ended
 	return why
-}
-
-// trim ends the oldest of a user's sessions, or this login, if there are more
-// than Config.MaxPerUser. Those that are on the list and dead are not counted,
-// and are taken off it.
-func (c *committer) trim(id uuid.UUID, user string, listed []uuid.UUID) error {
-	found, dead, err := c.lookUp(user, listed)
-	if err != nil {
-		return err
-	}
-	var evicted []userRecord
-	if extra := len(found) - c.m.maxPerUser; extra > 0 {
-		at := slices.IndexFunc(found, func(stored userRecord) bool { return stored.id == id })
-		if c.m.refuseLogins && at >= c.m.maxPerUser {
-			return c.undo(id, user, ErrTooManySessions)
-		}
-		if !c.m.refuseLogins {
-			// Not itself: a login that came after it does that, and knows better.
-			evicted = slices.DeleteFunc(slices.Clone(found[:extra]), func(stored userRecord) bool { return stored.id == id })
-		}
-	}
-	ended := append(idsOf(evicted), dead...)
-	if len(ended) == 0 {
-		return nil
-	}
-	if err := c.sendLogin(func(ctx context.Context) error { return c.m.end(ctx, user, ended) }); err != nil {
-		return err
-	}
-	c.m.tellEnded(c.request, EventEvicted, user, evicted)
-	return nil
-}
-
-func (c *committer) lookUp(user string, listed []uuid.UUID) (found []userRecord, dead []uuid.UUID, err error) {
-	err = c.sendLogin(func(ctx context.Context) (err error) {
-		found, dead, err = c.m.lookUp(ctx, user, listed)
-		return err
-	})
-	return found, dead, err
-}
-
-// fits refuses a login that would be one too many before it costs the visitor
-// what they have. Two that come at once may both pass: trim decides then.
-func (c *committer) fits(o *outcome) error {
-	if !o.login || !c.m.refuseLogins || c.sent || c.asked {
-		return nil
-	}
-	c.asked = true
-	user := o.user
-	var listed []uuid.UUID
-	err := c.sendLogin(func(ctx context.Context) (err error) {
-		listed, err = c.m.listed(ctx, user)
-		return err
-	})
-	if err != nil || len(listed) < c.m.maxPerUser {
-		return err
-	}
-	found, dead, err := c.lookUp(user, listed)
-	if err != nil {
-		return err
-	}
-	others := slices.DeleteFunc(found, func(stored userRecord) bool { return c.base.exists() && stored.id == c.base.id() })
-	if len(others) >= c.m.maxPerUser {
-		c.m.event(c.request, Event{Kind: EventLoginRefused, ID: c.before.id, User: user, Err: ErrTooManySessions})
-		c.undone = true
-		return ErrTooManySessions
-	}
-	if len(dead) > 0 {
-		return c.sendLogin(func(ctx context.Context) error { return c.m.end(ctx, user, dead) })
-	}
-	return nil
-}
-
-func checkPerUser(cfg *Config, users UserStore) error {
-	switch {
-	case cfg.MaxPerUser < 0:
-		return fmt.Errorf("session: Config.MaxPerUser is %d: choose how many sessions a user may have, or 0 for any number", cfg.MaxPerUser)
-	case cfg.MaxPerUser > 0 && users == nil:
-		return fmt.Errorf("session: Config.MaxPerUser needs a store that knows a user's sessions, and a %T does not implement session.UserStore", cfg.Store)
-	case cfg.RefuseLogins && cfg.MaxPerUser == 0:
-		return errors.New("session: Config.RefuseLogins says what to do at Config.MaxPerUser, which is not set")
-	}
-	return nil
 }
 
 // RequireRecentLogin wraps what asks for more than a session (ASVS 5.0, 7.5.1

@@ -130,3 +130,42 @@ func TestMaxPerUserCountsLiveSessions(t *testing.T) {
 		}
 	})
 }
+
+// An eviction that was decided on before a session logged in again leaves that
+// one alone: it is the newest now.
+func TestMaxPerUserSparesWhoLoggedInAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStallUserStore(new(session.MemoryStore))
+		m := newManager(t, session.Config{Store: store, MaxPerUser: 2})
+		var browsers [3]*guest
+		for i := range browsers {
+			browsers[i] = &guest{t: t, manager: m}
+		}
+		browsers[0].visit(loginAs("alice"))
+		browsers[1].visit(loginAs("alice"))
+		for _, change := range []func(*session.Session){loginAs("alice"), func(s *session.Session) { session.NewKey[int]("n").Set(s, 1) }} {
+			held := store.stall(t, "before delete") // of the oldest, browser 0 or then browser 2
+			done := make(chan bool)
+			go func() { browsers[2].visit(loginAs("alice")); close(done) }()
+			held.wait()
+			time.Sleep(time.Second)
+			browsers[0].visit(change)
+			held.open()
+			<-done
+			alive := 0
+			for _, v := range browsers {
+				v.visit(func(s *session.Session) {
+					if s.User() == "alice" {
+						alive++
+					}
+				})
+			}
+			if alive != 2 {
+				t.Errorf("T90: %d sessions are left, want the 2 newest", alive)
+			}
+			// Of the two that are left the older one first, and one that comes new.
+			browsers[0], browsers[1], browsers[2] = browsers[2], browsers[0], &guest{t: t, manager: m}
+			time.Sleep(time.Second)
+		}
+	})
+}

@@ -51,7 +51,8 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 		}
 		failures++
 		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, Err: err})
-		if !c.again(failures) {
+		// A store that is full says so for sure, and asking again is part of a flood.
+		if errors.Is(err, errMemoryFull) || !c.again(failures) {
 			return false, c.failed("save", err)
 		}
 	}
