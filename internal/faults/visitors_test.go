@@ -86,7 +86,7 @@ type crowd struct {
 	dead    []token
 	live    []*visitor
 
-	requests, failed, lost, wrong, hung, revived, unanswered atomic.Int64
+	requests, failed, lost, stale, wrong, hung, revived, unanswered atomic.Int64
 }
 
 // A token is one that a logout or a Renew was confirmed to have ended.
@@ -98,6 +98,7 @@ type visitor struct {
 	least, most   int // what the count may be: confirmed, and tried
 	touched       bool
 	unknown, gone bool // an outcome about the session itself was not told
+	doubted       bool // an answer held less than was confirmed
 }
 
 func newCrowd(t testing.TB, stores ...session.Store) *crowd {
@@ -205,10 +206,7 @@ func (c *crowd) visit(v *visitor, r *rand.Rand) {
 	got := c.send(r, v.token, do, "")
 	if got.status == http.StatusServiceUnavailable {
 		if v.unknown = do == "renew" || do == "logout"; v.unknown {
-			v.gone = true
-			c.mu.Lock()
-			c.live = add(c.live, v, c.remember)
-			c.mu.Unlock()
+			c.later(v)
 		}
 		return
 	}
@@ -218,35 +216,44 @@ func (c *crowd) visit(v *visitor, r *rand.Rand) {
 		v.gone = true
 		return
 	}
-	c.settle(v, got)
-	if v.gone || do == "read" {
-		return
+	if c.less(v, got) { // the page of a server that reads from the primary that was, or a loss: the end will tell
+		v.doubted = true
+		c.later(v)
 	}
-	c.acked(v)
-	switch do {
-	case "count":
-		v.least = got.n
-	case "renew":
+	switch {
+	case do == "read", got.user != v.user:
+		return
+	case do == "count":
+		v.least++ // and not got.n: what Update leaves is provisional, it may stand on a write that was never confirmed
+	case do == "renew":
 		c.buried(v)
 		v.token = got.token
 	}
+	c.acked(v)
 }
 
-// settle compares an answer with what the visitor was told before.
-func (c *crowd) settle(v *visitor, got answer) {
+// later leaves a visitor for the end.
+func (c *crowd) later(v *visitor) {
+	v.gone = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live = add(c.live, v, c.remember)
+}
+
+// less reports whether an answer holds less than the visitor was told before, or
+// nothing: he is logged out, or told that his session ended.
+func (c *crowd) less(v *visitor, got answer) bool {
 	switch {
-	case got.status != http.StatusOK || got.user == "": // logged out, or told that his session ended
-		c.lost.Add(int64(1 + v.least))
-		v.gone = true
+	case got.status != http.StatusOK || got.user == "":
+		return true
 	case got.user != v.user:
 		c.wrong.Add(1)
-	case got.n < v.least:
-		c.lost.Add(int64(v.least - got.n))
-		v.least = got.n
+		v.gone = true
 	case got.n > v.most:
 		c.t.Errorf("%s counted to %d of %d", v.user, got.n, v.most)
 		v.most = got.n
 	}
+	return got.n < v.least
 }
 
 func (c *crowd) acked(v *visitor) {
@@ -306,8 +313,14 @@ func (c *crowd) verify(v *visitor, r *rand.Rand) {
 	switch {
 	case got.status != http.StatusOK:
 		c.unanswered.Add(1)
+	case !v.unknown && !c.less(v, got):
+		if v.doubted {
+			c.stale.Add(1)
+		}
+	case !v.unknown && got.user == "":
+		c.lost.Add(int64(1 + v.least))
 	case !v.unknown:
-		c.settle(v, got)
+		c.lost.Add(int64(v.least - got.n))
 	case got.user != "" && got.user != v.user:
 		c.wrong.Add(1)
 	}
