@@ -238,7 +238,8 @@ func (s *Session) abandon() (destroys bool) {
 	for i := range s.steps {
 		destroys = destroys || s.steps[i].op == opDestroy
 	}
-	s.steps, s.frozen, s.inDoubt = nil, 0, nil
+	s.steps, s.frozen = nil, 0
+	s.cleared()
 	if destroys {
 		s.addStep(step{op: opDestroy})
 	}
@@ -256,7 +257,7 @@ func (x *exchange) close() {
 func (s *Session) close() {
 	s.mu.Lock()
 	s.closed = true
-	w := s.watcher
+	w := s.seldom().watcher
 	s.mu.Unlock()
 	if w != nil {
 		s.x.m.watch.leave(w)

@@ -29,12 +29,18 @@ type response struct {
 	x     *exchange
 	phase phase
 
-	minted bool        // our Set-Cookie is in the header
-	before http.Header // what the header held when the manager was entered (R6)
-	after  http.Header // once failed: what a handler still sets
-	answer http.Header // once failed: what the error handler set
-	vary   [1]string   // the header's own, so that no two responses share a slice
-	cache  [1]string
+	minted  bool        // our Set-Cookie is in the header
+	fields  int32       // how many the header had when it was complete
+	before  http.Header // what the header held when the manager was entered (R6)
+	failure *failure    // once failed
+	vary    [1]string   // the header's own, so that no two responses share a slice
+	cache   [1]string
+}
+
+// A failure is the two headers of a response that was answered for the handler.
+type failure struct {
+	after  http.Header // what the handler still sets
+	answer http.Header // what the error handler set
 }
 
 // Format keeps every verb of fmt from printing what is inside (T2).
@@ -45,7 +51,7 @@ func (w *response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "session.Response
 // otherwise still take on what the handler sets for its page (R6).
 func (w *response) Header() http.Header {
 	if w.phase == failed {
-		return w.after
+		return w.failure.after
 	}
 	return w.rw.Header()
 }
@@ -185,16 +191,14 @@ func (w *response) seal() {
 		w.cache[0] = "no-store"                         // a shared cache must not hand our cookie to others
 		h["Cache-Control"] = w.cache[:]
 	}
-	if !looked {
-		return
-	}
-	if !variesByCookie(h["Vary"]) {
+	if looked && !variesByCookie(h["Vary"]) {
 		addLine(h, "Vary", "Cookie", &w.vary)
 	}
-	if len(h["Cache-Control"]) == 0 {
+	if looked && len(h["Cache-Control"]) == 0 {
 		w.cache[0] = "private"
 		h["Cache-Control"] = w.cache[:]
 	}
+	w.fields = int32(len(h))
 }
 
 // addLine adds a field line. The first takes the room given to it; to others it
@@ -223,13 +227,17 @@ func (w *response) markBegun() (line *string, looked bool) {
 // first keep ones, in each spelling of the field's name that a map can hold.
 func (w *response) stripCookie(keep int) {
 	h := w.rw.Header()
-	if lines := h["Set-Cookie"]; len(lines) > 0 {
-		w.stripLines(h, "Set-Cookie", lines, keep)
-	}
+	w.stripUsual(h, keep)
 	for name, lines := range h {
 		if len(name) == len("Set-Cookie") && name != "Set-Cookie" && strings.EqualFold(name, "Set-Cookie") {
 			w.stripLines(h, name, lines, 0)
 		}
+	}
+}
+
+func (w *response) stripUsual(h http.Header, keep int) {
+	if lines := h["Set-Cookie"]; len(lines) > 0 {
+		w.stripLines(h, "Set-Cookie", lines, keep)
 	}
 }
 
@@ -260,16 +268,22 @@ func (w *response) settleHeader() {
 	h := w.rw.Header()
 	if w.phase == failed {
 		clear(h)
-		maps.Copy(h, w.answer)
+		maps.Copy(h, w.failure.answer)
 		return
 	}
-	if !w.minted {
+	switch {
+	case w.minted:
+		w.stripCookie(1)
+		w.cache[0] = "no-store"
+		h["Cache-Control"] = w.cache[:]
+	case len(h) != int(w.fields):
 		w.stripCookie(0)
-		return
+	default:
+		// Whoever took a field out meanwhile, to put ours in under an unusual spelling,
+		// could as well have used Unwrap: not worth a walk through the header of every
+		// response, which was a twentieth of a request in memory.
+		w.stripUsual(h, 0)
 	}
-	w.stripCookie(1)
-	w.cache[0] = "no-store"
-	h["Cache-Control"] = w.cache[:]
 }
 
 // variesByCookie reports whether Vary says so already (RFC 9110, section 12.5.5).
@@ -288,14 +302,14 @@ func variesByCookie(lines []string) bool {
 // fail answers for the handler, whose page must not look as if the save had
 // worked (R6).
 func (w *response) fail(err error) {
-	w.phase, w.after = failed, make(http.Header)
+	w.phase, w.failure = failed, &failure{after: make(http.Header)}
 	w.markFailed()
 	h := w.rw.Header()
 	clear(h)
 	maps.Copy(h, w.before)
 	w.x.cancelable().cancel(err)
 	w.x.m.answer(w.rw, w.x.request, err)
-	w.answer = h.Clone()
+	w.failure.answer = h.Clone()
 }
 
 // markFailed closes the session for cookies and forgets the one that waited.

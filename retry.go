@@ -14,7 +14,7 @@ import (
 // sendContext bounds one call to the store. An answer that never comes must
 // leave time to send again: each call may take half of what is left (C5).
 func (c *committer) sendContext(failures int) (ctx context.Context, release func()) {
-	now := time.Now()
+	now := c.now()
 	left := c.deadline.Sub(now)
 	if failures < 3 {
 		left /= 2

@@ -38,22 +38,15 @@ type Session struct {
 	loaded   time.Time
 	left     time.Duration // what base had left when it was loaded or committed
 
-	steps   []step
-	frozen  int      // so many steps are part of a commit and no longer change
-	inDoubt *attempt // a commit whose outcome the store did not tell
-	moot    *attempt // one that a Destroy made unimportant
+	steps  []step
+	frozen int // so many steps are part of a commit and no longer change
 
 	freshID uuid.UUID // of the session that steps begin
 	freshAt int64
 
 	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
 
-	began   time.Duration            // when the request did, since started
-	revoked map[string]time.Duration // users that it revoked, and when
-	watcher *watcher                 // what Done returned last
-
-	refusals int   // commits that were refused
-	refusal  error // the last one's
+	began time.Duration // when the request did, since started
 
 	looked    bool // the handler consulted the session (R12)
 	cookied   bool // the request's cookie opened a session
@@ -64,6 +57,7 @@ type Session struct {
 	listed    bool // it never had one: Manager.Sessions made it
 
 	room *room
+	rare *rare
 }
 
 // A room is for what most requests change, if they change anything: one step with
@@ -71,6 +65,40 @@ type Session struct {
 type room struct {
 	steps   [1]step
 	changes [1]change
+}
+
+// A rare is what few requests come to need: apart, because every request carries
+// what is in a Session.
+type rare struct {
+	inDoubt  *attempt                 // a commit whose outcome the store did not tell
+	moot     *attempt                 // one that a Destroy made unimportant
+	refusals int                      // commits that were refused
+	refusal  error                    // the last one's
+	revoked  map[string]time.Duration // users that the request revoked, and when
+	watcher  *watcher                 // what Done returned last
+}
+
+// rarely is for changing it; s.rare is nil as long as nobody did.
+func (s *Session) rarely() *rare {
+	if s.rare == nil {
+		s.rare = new(rare)
+	}
+	return s.rare
+}
+
+// seldom is a copy, for looking at it.
+func (s *Session) seldom() (r rare) {
+	if s.rare != nil {
+		r = *s.rare
+	}
+	return r
+}
+
+// cleared forgets a commit that was in doubt.
+func (s *Session) cleared() {
+	if s.rare != nil {
+		s.rare.inDoubt = nil
+	}
 }
 
 // standing is what the presented token was good for.

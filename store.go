@@ -123,6 +123,23 @@ type Record struct {
 	// it, and Save does with the record that it returns on conflict. Save ignores
 	// it in its argument.
 	TTL time.Duration
+
+	// checked is the last byte of Data if a Manager of this process encoded it, so
+	// that its values need not be looked through again at every load. A store that
+	// replaces or cuts Data leaves it pointing elsewhere, and is not believed.
+	checked *byte
+}
+
+// check notes that Data is as this process encoded it.
+func (r *Record) check() {
+	if n := len(r.Data); n > 0 {
+		r.checked = &r.Data[n-1]
+	}
+}
+
+func (r *Record) isChecked() bool {
+	n := len(r.Data)
+	return n > 0 && r.checked == &r.Data[n-1]
 }
 
 // A StoreCloser is a [Store] that holds connections until it is closed.

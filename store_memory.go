@@ -235,6 +235,7 @@ func (sh *memoryShard) save(id uuid.UUID, prev uint64, next Record, ttl time.Dur
 	e.version, e.owner = next.Version, next.Owner
 	// Without spare capacity an append by one reader cannot reach another's.
 	e.data = next.Data[:len(next.Data):len(next.Data)]
+	e.checked = next.isChecked()
 	sh.table.setEnd(e, end)
 	return Record{}, nil
 }

@@ -14,8 +14,8 @@ import (
 
 // What a session costs is what most visitors cost, whether or not lists are used.
 func TestMemoryStoreEntriesStaySmall(t *testing.T) {
-	if size := unsafe.Sizeof(memoryEntry{}); size > 80 {
-		t.Errorf("an entry takes %d bytes, docs/performance.md says 80", size)
+	if size := unsafe.Sizeof(memoryEntry{}); size > 88 {
+		t.Errorf("an entry takes %d bytes, docs/performance.md says 88", size)
 	}
 	if size := unsafe.Sizeof(memoryList{}); size > 32 {
 		t.Errorf("a list takes %d bytes of a map, it was made to fit in 32", size)

@@ -12,7 +12,7 @@ import (
 // Its zero value is an empty table.
 //
 // At a million sessions what stands around the data counts. Entries lie side by
-// side in chunks and are known by their place, so that an entry costs 80 bytes,
+// side in chunks and are known by their place, so that an entry costs 88 bytes,
 // its line in the index 8 and in the heap 4, and the garbage collector has one
 // object to look at instead of one an entry. They have no gaps: the last entry
 // moves into the place of one that goes, which lets whole chunks go too.
@@ -29,8 +29,8 @@ type memoryTable struct {
 }
 
 // memoryChunk is how many entries make one chunk: few enough for a store of a
-// handful of sessions, enough for a size that wastes little of the allocator's.
-const memoryChunk = 32
+// handful of sessions, and a size that the allocator has: 1,408 bytes.
+const memoryChunk = 16
 
 // A memoryEntry is one record.
 type memoryEntry struct {
@@ -41,6 +41,7 @@ type memoryEntry struct {
 	end     int64  // nanoseconds since 1970, on the wall clock (E2)
 	filed   uint32 // never after filing(end)
 	pos     uint32 // where byEnd has it
+	checked bool   // the record was
 }
 
 // live reports whether the entry is there and has not ended (E1). It is what
@@ -48,7 +49,11 @@ type memoryEntry struct {
 func (e *memoryEntry) live(now int64) bool { return e != nil && now < e.end }
 
 func (e *memoryEntry) record(now int64) Record {
-	return Record{Version: e.version, Owner: e.owner, Data: e.data, TTL: time.Duration(e.end - now)}
+	r := Record{Version: e.version, Owner: e.owner, Data: e.data, TTL: time.Duration(e.end - now)}
+	if e.checked {
+		r.check()
+	}
+	return r
 }
 
 // memoryFiling is the grain in which ends are filed: four bytes of it reach as

@@ -344,7 +344,7 @@ func sinceStart() time.Duration { return time.Since(started) }
 func (s *Session) beganAt(user string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if revoked, did := s.revoked[user]; did {
+	if revoked, did := s.seldom().revoked[user]; did {
 		return revoked
 	}
 	return s.began
@@ -355,10 +355,11 @@ func (s *Session) beganAt(user string) time.Duration {
 func (s *Session) beganAgain(user string) {
 	s.lock()
 	defer s.mu.Unlock()
-	if s.revoked == nil {
-		s.revoked = make(map[string]time.Duration, 1)
+	r := s.rarely()
+	if r.revoked == nil {
+		r.revoked = make(map[string]time.Duration, 1)
 	}
-	s.revoked[user] = sinceStart()
+	r.revoked[user] = sinceStart()
 }
 
 // sendLogin sends one of the calls that follow a login's save, again if need be:

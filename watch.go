@@ -30,18 +30,20 @@ import (
 func (s *Session) Done() <-chan struct{} {
 	s.look()
 	defer s.mu.Unlock()
+	w := s.seldom().watcher
 	switch {
 	case s.closed, s.standing == ended, s.standing == superseded:
 		return closedChannel
-	case !s.base.exists() && s.watcher == nil && !s.cookied:
+	case !s.base.exists() && w == nil && !s.cookied:
 		return nil
 	case !s.base.exists(): // destroyed
 		return closedChannel
 	}
-	if s.watcher == nil || !equalHash(s.base.hash(), &s.watcher.hash) {
-		s.watcher = s.x.m.watchFor(&s.base)
+	if w == nil || !equalHash(s.base.hash(), &w.hash) {
+		w = s.x.m.watchFor(&s.base)
+		s.rarely().watcher = w
 	}
-	return s.watcher.done
+	return w.done
 }
 
 var closedChannel = func() chan struct{} {

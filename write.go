@@ -61,7 +61,7 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 // landed notes that the store holds what the attempt wrote, or more.
 func (c *committer) landed(o *outcome, base content, left time.Duration) {
 	c.wrote, c.known = true, true
-	c.outcome, c.base, c.left, c.at = *o, base, left, time.Now()
+	c.outcome, c.base, c.left, c.at = *o, base, left, c.now()
 }
 
 // conflict takes the record that is there instead of the one we saw: our own,
@@ -134,7 +134,7 @@ func (c *committer) target(o *outcome) (id uuid.UUID, prev uint64) {
 
 // build makes the next record of the session, the view of it, and its ttl.
 func (c *committer) build(o *outcome) (next Record, base content, ttl time.Duration, err error) {
-	now := time.Now()
+	now := c.now()
 	d := draft{
 		user: o.user, created: o.created, authenticated: o.authenticated,
 		written: now.UnixMilli(), window: c.m.window(), outcome: o,
@@ -172,7 +172,9 @@ func (c *committer) build(o *outcome) (next Record, base content, ttl time.Durat
 		created: d.created, authenticated: d.authenticated, end: d.end, written: d.written,
 		historyAt: uint32(d.historyAt), valuesAt: uint32(d.valuesAt),
 	}
-	return Record{Version: c.version, Owner: o.user, Data: data}, base, ttl, nil
+	next = Record{Version: c.version, Owner: o.user, Data: data}
+	next.check()
+	return next, base, ttl, nil
 }
 
 // window is how long versions are remembered (C5). A MemoryStore loses no answers.
@@ -263,7 +265,8 @@ func (c *committer) giveWay(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	there, err := parseRecord(stored, id)
-	if err != nil || there.user != "" && (c.s.moot == nil || !c.s.moot.made(&there)) {
+	moot := c.s.seldom().moot
+	if err != nil || there.user != "" && (moot == nil || !moot.made(&there)) {
 		return errGaveWay
 	}
 	c.base = there
