@@ -2,6 +2,8 @@ package benchmarks
 
 import (
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,7 +19,7 @@ var (
 )
 
 func openSojournMemory(Env) (*App, error) {
-	return OpenSojourn(new(session.MemoryStore), idleTimeout, func() {})
+	return OpenSojourn(new(session.MemoryStore), idleTimeout, users(), func() {})
 }
 
 func openSojournRedis(env Env) (*App, error) {
@@ -26,7 +28,7 @@ func openSojournRedis(env Env) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return OpenSojourn(store, idleTimeout, func() { _ = client.Close() })
+	return OpenSojourn(store, idleTimeout, users(), func() { _ = client.Close() })
 }
 
 // newRedisClient is the client of everything that uses go-redis, the floors
@@ -35,16 +37,28 @@ func newRedisClient(env Env) *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: env.Redis, ContextTimeoutEnabled: true})
 }
 
-// OpenSojourn returns our application on a store that is there.
-func OpenSojourn(store session.Store, idle time.Duration, closeStore func()) (*App, error) {
+// users returns who logs in, one of 4,096 after the other: no user has so many
+// sessions that his list weighs. The other libraries know no users.
+func users() func() string {
+	var names [4096]string
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	var next atomic.Uint32
+	return func() string { return names[next.Add(1)%uint32(len(names))] }
+}
+
+// OpenSojourn returns our application on a store that is there. Whoever logs in
+// is the user that user names; if that is "" the session stays anonymous.
+func OpenSojourn(store session.Store, idle time.Duration, user func() string, closeStore func()) (*App, error) {
 	m, err := session.New(session.Config{Store: store, Name: "bench", IdleTimeout: idle})
 	if err != nil {
 		return nil, err
 	}
-	return &App{HTTP: m.Handler(sojournRoutes()), Close: closeStore}, nil
+	return &App{HTTP: m.Handler(sojournRoutes(user)), Close: closeStore}, nil
 }
 
-func sojournRoutes() *routes {
+func sojournRoutes(user func() string) *routes {
 	return &routes{
 		visit: func(_ http.ResponseWriter, r *http.Request) {
 			keyVisits.Set(session.FromContext(r.Context()), 1)
@@ -58,7 +72,9 @@ func sojournRoutes() *routes {
 		},
 		login: func(_ http.ResponseWriter, r *http.Request) {
 			s := session.FromContext(r.Context())
-			must(s.Login("42"))
+			if name := user(); name != "" {
+				must(s.Login(name))
+			}
 			keyEmail.Set(s, email)
 			keyNote.Set(s, note)
 			keyMember.Set(s, true)

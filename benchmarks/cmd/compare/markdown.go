@@ -218,7 +218,7 @@ func (r *report) writeLimits(p *page) {
 func (r *report) writeScale(p *page) {
 	p.line("\n## %d sessions in memory\n", r.sessions)
 	p.line("![Heap of one session in memory](plots/scale.svg)\n")
-	p.line("Each logged in through its library, five values. Then half of them expire while the others are read. scs sweeps every ten seconds here, as ours does. One run.")
+	p.line("Each came in through its library's login, with five values. The other libraries know no users: ours is measured without, and once more with each session bound to a user and on the list that RevokeUser needs. Then half of them expire while the others are read. scs sweeps every ten seconds here, as ours does. One run.")
 	p.header("store", "bytes a session", "objects", "full GC, CPU ms", "Load p99.9 us, quiet", "while half expire", "worst, quiet", "worst, while half expire", "given back", "within")
 	for _, s := range r.scale {
 		row := []string{s.Store, fmt.Sprintf("%.0f", s.BytesPerSession), fmt.Sprintf("%.2f", s.ObjectsPer), fmt.Sprint(s.FullGC.Milliseconds())}

@@ -44,8 +44,8 @@ func (r *report) writeTargets(p *page) {
 	r.judgeTrips(p)
 	if len(r.scale) > 0 {
 		s := r.scale[0]
-		judge(p, "at most 560 bytes a session", s.BytesPerSession, s.BytesPerSession <= 560)
-		judge(p, "at most 3 heap objects a session", s.ObjectsPer, s.ObjectsPer <= 3)
+		judge(p, "at most 560 bytes a session, without users", s.BytesPerSession, s.BytesPerSession <= 560)
+		judge(p, "at most 3 heap objects a session, without users", s.ObjectsPer, s.ObjectsPer <= 3)
 		v = float64(s.Expiring.P999) / float64(max(1, s.Quiet.P999))
 		judge(p, "p99.9 of Load while half expire at most twice what it is without", v, v <= 2)
 		judge(p, "all memory of the expired given back (1 is all)", s.GivenBack, s.GivenBack >= 0.97)

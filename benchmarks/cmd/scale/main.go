@@ -16,7 +16,7 @@ func main() {
 	n := flag.Int("n", 1_000_000, "how many sessions")
 	watch := flag.Duration("watch", 25*time.Second, "how long each phase is watched")
 	wait := flag.Duration("wait", time.Minute, "how long to wait for memory to come back")
-	only := flag.String("store", "", "one store only: sojourn, scs or quasoft")
+	only := flag.String("store", "", "one store only, by its name in the results")
 	asJSON := flag.Bool("json", false, "print results as JSON, one a line")
 	flag.Parse()
 	for _, s := range scale.Stores {

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,8 @@ var Stores = []struct {
 	BytesOnly bool
 	Open      func(n int) Store
 }{
-	{"sojourn", false, openSojourn},
+	{"sojourn", false, openSojourn(func(int) string { return "" })},
+	{"sojourn, each of a user of his own", false, openSojourn(strconv.Itoa)},
 	{"scs", false, openSCS},
 	{"quasoft", true, openQuasoft},
 }
@@ -48,21 +50,22 @@ type sojourn struct {
 	ids  []uuid.UUID
 }
 
-func openSojourn(n int) Store {
-	s := &sojourn{ids: make([]uuid.UUID, n)}
-	s.open = func(ttl time.Duration) *benchmarks.App {
-		app, err := benchmarks.OpenSojourn(s, ttl, func() {})
-		if err != nil {
-			panic(err)
+func openSojourn(user func(i int) string) func(n int) Store {
+	return func(n int) Store {
+		s := &sojourn{ids: make([]uuid.UUID, n)}
+		s.open = func(ttl time.Duration) *benchmarks.App {
+			app, err := benchmarks.OpenSojourn(s, ttl, func() string { return user(s.next) }, func() {})
+			if err != nil {
+				panic(err)
+			}
+			return app
 		}
-		return app
+		return &sojournStore{s}
 	}
-	return &sojournStore{s}
 }
 
 func (s *sojourn) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
 	s.ids[s.next] = id
-	next.Owner = strings.Clone(next.Owner) // a name from a form is an object of its own
 	return s.MemoryStore.Save(ctx, id, prev, next, ttl)
 }
 
