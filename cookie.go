@@ -124,11 +124,18 @@ func checkPrefix(hc *http.Cookie) error {
 // set is the Set-Cookie line that hands out a token; left is what remains of
 // the lifetime.
 func (h *cookieHeader) set(t *token, left time.Duration) string {
-	line := h.name + "=" + t.encode() + h.attrs
+	const maxAge = "; Max-Age="
+	var line strings.Builder
+	line.Grow(len(h.name) + 1 + tokenChars + len(h.attrs) + len(maxAge) + 20)
+	line.WriteString(h.name)
+	line.WriteByte('=')
+	t.write(&line)
+	line.WriteString(h.attrs)
 	if h.persist {
-		line += "; Max-Age=" + strconv.FormatInt(max(1, int64(left/time.Second)), 10)
+		line.WriteString(maxAge)
+		line.WriteString(strconv.FormatInt(max(1, int64(left/time.Second)), 10))
 	}
-	return line
+	return line.String()
 }
 
 // clear is the Set-Cookie line that takes the token back. Name, Domain and Path

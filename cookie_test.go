@@ -145,6 +145,12 @@ func TestR3Candidates(t *testing.T) {
 	}
 }
 
+func (t *token) encode() string {
+	var b strings.Builder
+	t.write(&b)
+	return b.String()
+}
+
 // FuzzCookieHeader holds find to what net/http itself would list (R3).
 func FuzzCookieHeader(f *testing.F) {
 	tok := mint(uuid.UUID{7})

@@ -324,8 +324,10 @@ func (d *draft) appendSuperseded(b []byte) []byte {
 		return append(b, 0)
 	}
 	var added []byte
+	var buf [hashSize + binary.MaxVarintLen64]byte
 	if !bytes.Equal(d.base.hash(), d.hash[:]) {
-		added = binary.AppendUvarint(append([]byte(nil), d.base.hash()...), uint64(d.written))
+		added = append(buf[:0], d.base.hash()...)
+		added = binary.AppendUvarint(added, uint64(d.written))
 	}
 	return appendHistory(b, d.base.superseded(), hashSize, d.written-supersededFor.Milliseconds(), added)
 }

@@ -243,7 +243,13 @@ func (w *response) stripUsual(h http.Header, keep int) {
 
 func (w *response) stripLines(h http.Header, name string, lines []string, keep int) {
 	ours := w.x.m.cookie.ours
-	if !slices.ContainsFunc(lines, ours) {
+	n := 0
+	for _, line := range lines {
+		if ours(line) {
+			n++
+		}
+	}
+	if n <= keep {
 		return
 	}
 	kept := make([]string, 0, len(lines)) // the old slice may be shared between requests
