@@ -27,6 +27,12 @@ import (
 type Options struct {
 	NoScript  bool   // JavaScript is turned off in the browser's settings
 	UserAgent string // sent instead of Chromium's own; "": that one
+
+	// Profile is the directory of a visitor who comes again, from [NewProfile].
+	// "": one that nobody has used.
+	Profile string
+	// RestoreTabs is the setting "Continue where you left off".
+	RestoreTabs bool
 }
 
 // A Browser is one visitor with one tab. Its methods fail the test, so they
@@ -47,16 +53,44 @@ func Start(t testing.TB, o Options) *Browser {
 	var session struct {
 		ID string `json:"sessionId"`
 	}
-	b.must(b.driver.call("POST", "", capabilities(chromium, b.driver.profile, o), &session))
+	if o.Profile == "" {
+		o.Profile = b.driver.profile
+	}
+	b.must(b.driver.call("POST", "", capabilities(chromium, o), &session))
 	b.driver.session = "/" + session.ID
 	t.Cleanup(func() {
+		if b.driver.session == "" {
+			return
+		}
 		if t.Failed() {
 			t.Logf("the browser was at %s and showed:\n%s", b.URL(), b.Text("html"))
 		}
-		_ = b.driver.call("DELETE", "", nil, nil)
+		_ = b.quit()
 	})
 	return b
 }
+
+// NewProfile is an empty directory for [Options], which is removed after the
+// browsers that are started later.
+func NewProfile(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "browsertest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { removeAll(t, dir) })
+	return dir
+}
+
+// Close closes the window, as a visitor does who goes, and returns when the
+// browser has ended. No other method may be called after it.
+func (b *Browser) Close() {
+	b.t.Helper()
+	b.must(b.quit())
+	b.driver.session = ""
+}
+
+func (b *Browser) quit() error { return b.driver.call("DELETE", "", nil, nil) }
 
 func find(t testing.TB, names ...string) string {
 	t.Helper()
@@ -73,12 +107,12 @@ func find(t testing.TB, names ...string) string {
 	return ""
 }
 
-func capabilities(chromium, profile string, o Options) any {
+func capabilities(chromium string, o Options) any {
 	args := []string{
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
 		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
-		"--user-data-dir=" + profile,
+		"--user-data-dir=" + o.Profile,
 		// Over a pipe, so that Chromium ends with chromedriver, however that ends.
 		"--remote-debugging-pipe",
 	}
@@ -88,6 +122,9 @@ func capabilities(chromium, profile string, o Options) any {
 	prefs := map[string]any{"credentials_enable_service": false, "profile.password_manager_leak_detection": false}
 	if o.NoScript {
 		prefs["profile.default_content_setting_values.javascript"] = 2
+	}
+	if o.RestoreTabs {
+		prefs["session.restore_on_startup"] = 1
 	}
 	return object{"capabilities": object{"alwaysMatch": object{
 		"browserName":         "chrome",

@@ -6,19 +6,16 @@ import (
 	"log"
 	"os"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/sojourn-go/session/internal/redistest"
 )
 
-// host stands in for the test that redistest expects, because the servers that
-// it starts are right for a program too. What needs cleaning up is, by close.
+// host has the servers and the directory of a run, until Close.
 type host struct {
-	testing.TB
-	cleanups []func()
-	dir      string
+	redistest.Program
+	dir string
 }
 
 func newHost() *host {
@@ -26,30 +23,9 @@ func newHost() *host {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return &host{dir: dir}
-}
-
-func (h *host) Helper()                    {}
-func (h *host) Failed() bool               { return false }
-func (h *host) Cleanup(f func())           { h.cleanups = append(h.cleanups, f) }
-func (h *host) Logf(f string, args ...any) { log.Printf(f, args...) }
-func (h *host) Skip(args ...any)           { h.Fatal(args...) }
-
-func (h *host) Fatal(args ...any) {
-	h.close()
-	log.Fatal(args...)
-}
-
-func (h *host) Fatalf(f string, args ...any) { h.Fatal(fmt.Sprintf(f, args...)) }
-
-func (h *host) close() {
-	for len(h.cleanups) > 0 {
-		last := len(h.cleanups) - 1
-		f := h.cleanups[last]
-		h.cleanups = h.cleanups[:last]
-		f()
-	}
-	_ = os.RemoveAll(h.dir)
+	h := &host{dir: dir}
+	h.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return h
 }
 
 // redisServer is a server with what is asked of it here.

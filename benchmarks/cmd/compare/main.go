@@ -92,7 +92,7 @@ func run(s settings, out string) error {
 		return fmt.Errorf("run it in the directory of the benchmarks module: %w", err)
 	}
 	host := newHost()
-	defer host.close()
+	defer host.Close()
 	server := host.startRedis()
 	r := &report{settings: s, started: time.Now(), redis: server.version()}
 	env := benchmarks.Env{Redis: server.Addr}
