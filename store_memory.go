@@ -248,17 +248,10 @@ func (sh *memoryShard) len() int {
 
 // delete says how many records went: one, or none.
 func (sh *memoryShard) delete(id uuid.UUID, version uint64) (gone int, err error) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	e := sh.table.find(id)
-	if e == nil {
-		return 0, nil
+	if _, gone, err = sh.take(id, version); err == ErrNotFound {
+		err = nil
 	}
-	if version != 0 && version != e.version && e.live(time.Now().UnixNano()) {
-		return 0, ErrConflict
-	}
-	sh.table.remove(e)
-	return 1, nil
+	return gone, err
 }
 
 // collect drops what ended by now and gives back the room of a peak, in at most
