@@ -13,8 +13,19 @@ import (
 // (EventStoreCall). A MemoryStore has none.
 type guard struct {
 	m       *Manager
-	store   Store
+	given   Store // as the user of the library knows it
+	store   Store // given, or the part of it that may be away
 	breaker breaker
+}
+
+// A partlyAway store answers by itself for some sessions and asks another store
+// for the rest, as that of package handover does. WithGuard returns the same
+// store, over the same sessions, with guard(other) in the other's place, and
+// calls guard once. Around the whole, the other's being away would turn away
+// sessions that are at hand, and their answers would tell the breaker that the
+// other is back.
+type partlyAway interface {
+	WithGuard(guard func(other Store) Store) Store
 }
 
 // A userGuard guards a UserStore. A guard alone is none, as its store is none.
@@ -24,9 +35,17 @@ type userGuard struct {
 }
 
 func (m *Manager) setGuard() {
-	g := &guard{m: m, store: m.store}
+	g := &guard{m: m, given: m.store, store: m.store}
 	g.breaker.m, g.breaker.ask = m, g.probe
-	m.guard, m.store = g, g
+	m.guard = g
+	if part, ok := m.store.(partlyAway); ok {
+		m.store = part.WithGuard(func(other Store) Store {
+			g.store = other
+			return g
+		})
+		return
+	}
+	m.store = g
 	if users, ok := g.store.(UserStore); ok {
 		m.store = &userGuard{guard: g, users: users}
 	}
@@ -35,7 +54,7 @@ func (m *Manager) setGuard() {
 // configured is the store as the user of the library knows it.
 func (m *Manager) configured() Store {
 	if m.guard != nil {
-		return m.guard.store
+		return m.guard.given
 	}
 	return m.store
 }
