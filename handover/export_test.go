@@ -1,0 +1,3 @@
+package handover
+
+const PlaceholderFresh = placeholderFresh
