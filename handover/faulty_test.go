@@ -75,7 +75,8 @@ func (s *faulty) release() {
 	}
 }
 
-func (s *faulty) call(ctx context.Context, op string, id uuid.UUID, prev uint64, do func(context.Context) error) error {
+// call returns what do gave only if its answer came.
+func (s *faulty) call(ctx context.Context, op string, id uuid.UUID, prev uint64, do func(context.Context) (session.Record, error)) (session.Record, error) {
 	s.mu.Lock()
 	judge, is := s.judge, happens
 	s.mu.Unlock()
@@ -84,48 +85,42 @@ func (s *faulty) call(ctx context.Context, op string, id uuid.UUID, prev uint64,
 	}
 	switch is {
 	case refused:
-		return errLost
+		return session.Record{}, errLost
 	case lost:
-		_ = do(ctx)
-		return errLost
+		_, _ = do(ctx)
+		return session.Record{}, errLost
 	case stalled:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.late = append(s.late, func() { _ = do(context.Background()) })
-		return errLost
+		s.late = append(s.late, func() { _, _ = do(context.Background()) })
+		return session.Record{}, errLost
 	case silent:
 		<-ctx.Done()
-		return ctx.Err()
+		return session.Record{}, ctx.Err()
 	}
 	return do(ctx)
 }
 
-func (s *faulty) Load(ctx context.Context, id uuid.UUID) (rec session.Record, err error) {
-	err = s.call(ctx, "load", id, 0, func(ctx context.Context) (err error) {
-		rec, err = s.Store.Load(ctx, id)
-		return err
-	})
-	if errors.Is(err, errLost) {
-		rec = session.Record{}
-	}
-	return rec, err
+func (s *faulty) Load(ctx context.Context, id uuid.UUID) (session.Record, error) {
+	return s.call(ctx, "load", id, 0, func(ctx context.Context) (session.Record, error) { return s.Store.Load(ctx, id) })
 }
 
-func (s *faulty) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (live session.Record, err error) {
-	err = s.call(ctx, "save", id, prev, func(ctx context.Context) (err error) {
-		live, err = s.Store.Save(ctx, id, prev, next, ttl)
-		return err
+func (s *faulty) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
+	return s.call(ctx, "save", id, prev, func(ctx context.Context) (session.Record, error) {
+		return s.Store.Save(ctx, id, prev, next, ttl)
 	})
-	if errors.Is(err, errLost) {
-		live = session.Record{}
-	}
-	return live, err
 }
 
 func (s *faulty) Touch(ctx context.Context, id uuid.UUID, version uint64, ttl time.Duration) error {
-	return s.call(ctx, "touch", id, version, func(ctx context.Context) error { return s.Store.Touch(ctx, id, version, ttl) })
+	_, err := s.call(ctx, "touch", id, version, func(ctx context.Context) (session.Record, error) {
+		return session.Record{}, s.Store.Touch(ctx, id, version, ttl)
+	})
+	return err
 }
 
 func (s *faulty) Delete(ctx context.Context, id uuid.UUID, version uint64) error {
-	return s.call(ctx, "delete", id, version, func(ctx context.Context) error { return s.Store.Delete(ctx, id, version) })
+	_, err := s.call(ctx, "delete", id, version, func(ctx context.Context) (session.Record, error) {
+		return session.Record{}, s.Store.Delete(ctx, id, version)
+	})
+	return err
 }
