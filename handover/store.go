@@ -64,10 +64,16 @@ func (s *Store) WithGuard(guard func(session.Store) session.Store) session.Store
 // it does not hold a record which is on its way is known only after it was taken
 // out, and by then the move is noted: so whoever misses it finds the move, or, if
 // that has ended, the record in the shared store.
-func (s *Store) Load(ctx context.Context, id uuid.UUID) (session.Record, error) {
-	rec, err := s.local.Load(ctx, id)
-	if err == nil || !errors.Is(err, session.ErrNotFound) {
-		return rec, err
+func (s *Store) Load(ctx context.Context, id uuid.UUID) (rec session.Record, err error) {
+	if rec, err = s.local.Load(ctx, id); err == nil {
+		return rec, nil
+	}
+	return s.loadElsewhere(ctx, id, err)
+}
+
+func (s *Store) loadElsewhere(ctx context.Context, id uuid.UUID, err error) (session.Record, error) {
+	if !errors.Is(err, session.ErrNotFound) {
+		return session.Record{}, err
 	}
 	if err := s.arrival(ctx, id); err != nil {
 		return session.Record{}, err
