@@ -25,6 +25,7 @@ const (
 // A backend is one server of the site, with its own memory.
 type backend struct {
 	name  string
+	local *session.MemoryStore
 	store *handover.Store
 	m     *session.Manager
 	http  *http.Server
@@ -35,7 +36,8 @@ type backend struct {
 
 func startBackend(t *testing.T, name string, shared session.Store) *backend {
 	t.Helper()
-	b := &backend{name: name, store: serving(shared)}
+	b := &backend{name: name, local: new(session.MemoryStore)}
+	b.store = handover.New(b.local, shared)
 	m, site := newSite(t, b.store, 5*time.Second)
 	mux := http.NewServeMux()
 	mux.Handle("/health", b.store.Health())

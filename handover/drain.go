@@ -24,7 +24,7 @@ const (
 type Report struct {
 	Moved int           // sessions that the shared store has
 	Gone  int           // ended before their turn, or on the way: logged out or expired
-	Left  int           // in this server's memory or on their way; those that expired in the last fifteen seconds may count
+	Left  int           // in this server's memory or on their way; those that expired in the last fifteen seconds may count, until all others were moved
 	Took  time.Duration // from the first Drain to the end, or until now
 }
 
@@ -35,6 +35,9 @@ func (s *Store) Progress() Report {
 		Gone:  int(s.gone.Load()),
 		Left:  s.local.Len() + int(s.moves.n.Load()),
 		Took:  time.Duration(s.took.Load()),
+	}
+	if s.empty.Load() {
+		r.Left = 0
 	}
 	if begun := s.begun.Load(); begun != 0 && r.Took == 0 {
 		r.Took = time.Since(time.Unix(0, begun))
