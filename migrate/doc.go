@@ -44,9 +44,9 @@
 // A delete first makes sure that the old store has no record. Without one there
 // nothing can be moved any more, so what it then does to the new store is final.
 //
-// What is taken for granted: an ID is created by one server, as a Manager's random
-// IDs are (R2). Two servers of different phases that create one ID at the same
-// time could both succeed.
+// What is taken for granted: an ID is created by one server and used once, as a
+// Manager's random IDs are (R2). Two servers of different phases that create one ID
+// at the same time could both succeed.
 //
 // # Lists of sessions
 //
