@@ -248,7 +248,7 @@ var crews = []crew{
 	{"new-only and the new store alone", []Phase{NewOnly, plainNew}, []string{"new", "none"}},
 }
 
-var everyStart = []string{"none", "old", "old, hold", "new", "envelope", "new, envelope", "hold", "envelope alone"}
+var everyStart = []string{"none", "old", "old, hold", "new", "envelope", "new, envelope", "hold", "envelope alone", "envelope alone, hold"}
 
 // begin makes a start, and returns the version that is live then.
 func begin(t *testing.T, start string, old, new session.Store, id uuid.UUID) uint64 {
@@ -258,7 +258,10 @@ func begin(t *testing.T, start string, old, new session.Store, id uuid.UUID) uin
 			t.Fatal(err)
 		}
 	}
-	rec, hold := session.Record{Version: 1, Owner: "ann", Data: []byte("1")}, newHold("ann")
+	rec, hold, named := session.Record{Version: 1, Owner: "ann", Data: []byte("1")}, newHold("ann"), newHold("ann").Version
+	if start == "envelope" {
+		named = hold.Version
+	}
 	if strings.HasPrefix(start, "old") {
 		put(old, rec)
 	}
@@ -266,13 +269,12 @@ func begin(t *testing.T, start string, old, new session.Store, id uuid.UUID) uin
 		put(new, rec)
 	}
 	if strings.Contains(start, "envelope") {
-		put(old, seal(rec, hold.Version))
+		put(old, seal(rec, named))
 	}
 	if strings.Contains(start, "hold") || start == "envelope" {
 		put(new, hold)
 	}
-	switch start {
-	case "none", "hold", "envelope alone":
+	if start == "none" || start == "hold" || strings.HasPrefix(start, "envelope alone") {
 		return 0
 	}
 	return 1
