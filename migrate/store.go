@@ -150,12 +150,19 @@ func (s *mover) saveAtOnce(ctx context.Context, id uuid.UUID, prev uint64, next 
 		}
 	}
 	live, err = first.Save(ctx, id, prev, next, ttl)
-	if !overtaken(err) {
-		return session.Record{}, err, true
+	decided := s.phase == NewOnly
+	if s.phase == WriteOld && errors.Is(err, session.ErrNotFound) { // nor does it come back there
+		decided = true
+		live, err = s.new.Save(ctx, id, prev, next, ttl)
 	}
-	_, _, sealed := unseal(live)
-	known = exists(live) && !sealed // a record that counts, in either store
-	return live, err, known
+	switch _, _, sealed := unseal(live); {
+	case !overtaken(err):
+		return session.Record{}, err, true
+	case errors.Is(err, session.ErrNotFound):
+		return session.Record{}, err, decided
+	default:
+		return live, err, exists(live) && !sealed // a record that counts, in either store
+	}
 }
 
 // write puts next in the place of what the view shows, in one atomic step.
@@ -243,7 +250,13 @@ func (s *mover) Touch(ctx context.Context, id uuid.UUID, version uint64, ttl tim
 	if s.phase == WriteOld {
 		first = s.old
 	}
-	if err := first.Touch(ctx, id, version, ttl); !overtaken(err) {
+	err := first.Touch(ctx, id, version, ttl)
+	decided := s.phase == NewOnly
+	if s.phase == WriteOld && errors.Is(err, session.ErrNotFound) {
+		decided = true
+		err = s.new.Touch(ctx, id, version, ttl)
+	}
+	if !overtaken(err) || decided && errors.Is(err, session.ErrNotFound) {
 		return err
 	}
 	for range rounds {
