@@ -258,3 +258,78 @@ func TestMaxPerUserHoldsDuringTheMove(t *testing.T) {
 		}
 	}
 }
+
+// sameCookie expects that no answer changed the visitor's cookie.
+func sameCookie(t testing.TB, before, after *http.Cookie) {
+	t.Helper()
+	if before.Value != after.Value {
+		t.Error("the visitor's cookie was replaced")
+	}
+}
+
+// A server that was left out of the deploys reads an envelope as a record of a
+// newer version (R15): the visitor's good cookie stays.
+func TestR15AServerThatMissedTheMoveLeavesTheCookieAlone(t *testing.T) {
+	old, new := new(session.MemoryStore), new(session.MemoryStore)
+	left := newManager(t, old)
+	_, cookie := ask(t, left, nil, "POST", "/login?user=ann")
+	id := onlySession(t, left, "ann")
+	m := &mishap{nth: 6, fate: lost} // of the move, behind the envelope
+	s := open(t, frail{old, m}, frail{new, m}, WriteNew)
+	rec, err := old.Load(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Touch(t.Context(), id, rec.Version, siteIdle); !errors.Is(err, errLost) {
+		t.Fatal(err)
+	}
+	if sealed, _ := old.Load(t.Context(), id); sealed.Version == rec.Version {
+		t.Fatal("the crash came before the envelope")
+	}
+	got, after := ask(t, left, cookie, "GET", "/")
+	if got != " 0" {
+		t.Errorf("an envelope is %q to a server that knows nothing of it", got)
+	}
+	sameCookie(t, cookie, after)
+	r, w := httptest.NewRequest("POST", "/login?user=eve", nil), httptest.NewRecorder()
+	r.AddCookie(cookie)
+	shop(left).ServeHTTP(w, r)
+	if w.Code == http.StatusOK || len(w.Result().Cookies()) > 0 {
+		t.Errorf("a login over it was answered %d, with %d cookies", w.Code, len(w.Result().Cookies()))
+	}
+	for phase := WriteOld; phase <= WriteNew; phase++ {
+		if got, _ := ask(t, newManager(t, at(t, old, new, phase)), cookie, "GET", "/"); got != "ann 0" {
+			t.Errorf("%v: the visitor is %q", phase, got)
+		}
+	}
+}
+
+// A hold that a crash left behind is no session to the new store alone, which
+// answers the visitor as any other whose session ended.
+func TestAHoldIsNoSessionToTheNewStoreAlone(t *testing.T) {
+	old, new := new(session.MemoryStore), new(session.MemoryStore)
+	before := newManager(t, old)
+	_, cookie := ask(t, before, nil, "POST", "/login?user=ann")
+	id := onlySession(t, before, "ann")
+	if _, err := new.Save(t.Context(), id, 0, newHold("ann"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	after := newManager(t, new)
+	if got, _ := ask(t, after, cookie, "GET", "/"); got != " 0" {
+		t.Errorf("a hold is %q", got)
+	}
+	_, fresh := ask(t, after, cookie, "POST", "/login?user=ann")
+	if got, _ := ask(t, after, fresh, "GET", "/"); got != "ann 0" {
+		t.Errorf("after a new login the visitor is %q", got)
+	}
+	onlySession(t, after, "ann")
+}
+
+func onlySession(t testing.TB, m *session.Manager, user string) uuid.UUID {
+	t.Helper()
+	all, err := m.Sessions(t.Context(), user)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%s has %d sessions, %v", user, len(all), err)
+	}
+	return all[0].ID()
+}
