@@ -414,7 +414,7 @@ func play(t *testing.T, c crew, seed uint64, faults float64, spoil func(session.
 func asItIs(s session.Store) session.Store { return s }
 
 func TestServersOfTwoPhasesAreOneStore(t *testing.T) {
-	n := uint64(4000)
+	n := uint64(2000)
 	if testing.Short() {
 		n = 400
 	}

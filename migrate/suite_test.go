@@ -151,6 +151,9 @@ func (s reticent) Save(ctx context.Context, id uuid.UUID, prev uint64, next sess
 
 func TestEveryPhaseIsAStoreOverStoresThatDoNotTellTheLiveRecord(t *testing.T) {
 	stages(t, func(t *testing.T, phase Phase, at place) {
+		if at == wherePhaseMakes && phase != NewOnly || at == inNewStore {
+			t.Skip("nobody is overtaken there as in an envelope")
+		}
 		sessiontest.TestStore(t, func(t *testing.T) session.Store {
 			return newStage(t, reticent{new(session.MemoryStore)}, reticent{new(session.MemoryStore)}, phase, at)
 		}, sessiontest.Options{})
