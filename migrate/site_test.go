@@ -3,6 +3,7 @@ package migrate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,11 +11,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sojourn-go/session"
@@ -29,7 +32,11 @@ type site struct {
 	servers  []*slot
 	phase    Phase
 	stores   []Store // of the servers that run
+	lossy    bool    // calls to the stores are lost, and answers
 }
+
+// unanswered says of an answer that it tells nothing, as it may where calls are lost.
+func (s *site) unanswered(answer string) bool { return s.lossy && strings.HasPrefix(answer, "503") }
 
 // A slot is one server's place behind the balancer.
 type slot struct {
@@ -169,9 +176,9 @@ func (v *visitor) do(method, path string) string {
 
 // What befell the visitors of a site.
 type tally struct {
-	requests, failures, logouts, lostVisits, revived, sessions, ended atomic.Int64
-	mu                                                                sync.Mutex
-	stories                                                           []string
+	requests, unanswered, failures, logouts, lostVisits, revived, sessions, ended atomic.Int64
+	mu                                                                            sync.Mutex
+	stories                                                                       []string
 }
 
 func (n *tally) note(count *atomic.Int64, format string, args ...any) {
@@ -192,19 +199,27 @@ func (n *tally) expect(v *visitor, method, path, answer string) bool {
 		return true
 	case got == " 0" || got == "403 logged out\n":
 		n.note(&n.logouts, "%s: %s was logged out", path, v.user)
+	case v.site.unanswered(got):
+		n.unanswered.Add(1)
 	default:
 		n.note(&n.failures, "%s of %s: %q, want %q", path, v.user, got, answer)
 	}
 	return false
 }
 
+func (n *tally) login(v *visitor) {
+	for range 20 {
+		if n.expect(v, "POST", "/login", "") {
+			return
+		}
+	}
+}
+
 // stay is a visitor who logs in once, and visits in two tabs at a time.
 func (n *tally) stay(ctx context.Context, v *visitor) {
 	n.sessions.Add(1)
-	if !n.expect(v, "POST", "/login", "") {
-		return
-	}
-	var counted atomic.Int64
+	n.login(v)
+	var counted, unknown atomic.Int64
 	var tabs sync.WaitGroup
 	for range 2 {
 		tab := *v
@@ -212,24 +227,30 @@ func (n *tally) stay(ctx context.Context, v *visitor) {
 			for ctx.Err() == nil {
 				if n.expect(&tab, "POST", "/visit", "") {
 					counted.Add(1)
+				} else {
+					unknown.Add(1)
 				}
 				time.Sleep(rand.N(60 * time.Millisecond))
 			}
 		})
 	}
 	tabs.Wait()
-	want := fmt.Sprintf("%s %d", v.user, counted.Load())
-	if got := v.do("GET", "/"); got != want {
-		n.note(&n.lostVisits, "%q at the end, want %q", got, want)
+	var user string
+	var visits int64
+	for range 20 { // where answers are lost, this one may be
+		if _, err := fmt.Sscan(v.do("GET", "/"), &user, &visits); err == nil {
+			break
+		}
+	}
+	if user != v.user || visits < counted.Load() || visits > counted.Load()+unknown.Load() {
+		n.note(&n.lostVisits, "%d visits of %q at the end, want %d of %s, and up to %d more", visits, user, counted.Load(), v.user, unknown.Load())
 	}
 }
 
 // read is a visitor whose session is only ever touched.
 func (n *tally) read(ctx context.Context, v *visitor) {
 	n.sessions.Add(1)
-	if !n.expect(v, "POST", "/login", "") {
-		return
-	}
+	n.login(v)
 	for ctx.Err() == nil {
 		n.expect(v, "GET", "/", v.user+" 0")
 		time.Sleep(rand.N(siteIdle / 4))
@@ -257,21 +278,21 @@ func (n *tally) comeAndGo(ctx context.Context, v *visitor) {
 		dead = append(dead, cookie)
 		for _, c := range dead[max(0, len(dead)-4):] {
 			old := &visitor{v.site, v.user, c}
-			if got := old.do("GET", "/"); got != " 0" {
+			if got := old.do("GET", "/"); got != " 0" && !v.site.unanswered(got) {
 				n.note(&n.revived, "%s after %s, and again: %q", v.user, way, got)
 			}
 		}
 	}
 	for _, c := range dead {
-		if got := (&visitor{v.site, v.user, c}).do("GET", "/"); got != " 0" {
+		if got := (&visitor{v.site, v.user, c}).do("GET", "/"); got != " 0" && !v.site.unanswered(got) {
 			n.note(&n.revived, "%s at the end: %q", v.user, got)
 		}
 	}
 }
 
 // move takes a site through three deploys under load.
-func move(t *testing.T, old, new session.Store) {
-	s := &site{t: t, old: old, new: new, servers: []*slot{{}, {}, {}}}
+func move(t *testing.T, old, new session.Store, lossy bool) {
+	s := &site{t: t, old: old, new: new, servers: []*slot{{}, {}, {}}, lossy: lossy}
 	s.roll(0)
 	defer s.close()
 	var n tally
@@ -297,15 +318,17 @@ func move(t *testing.T, old, new session.Store) {
 	}
 	stop()
 	visitors.Wait()
-	t.Logf("%d sessions, %d requests: %d moved, %d logouts, %d lost visits, %d of %d revived, %d failures", n.sessions.Load(), n.requests.Load(),
-		moved, n.logouts.Load(), n.lostVisits.Load(), n.revived.Load(), n.ended.Load(), n.failures.Load())
+	t.Logf("%d sessions, %d requests: %d moved, %d logouts, %d lost visits, %d of %d revived, %d failures, %d unanswered", n.sessions.Load(), n.requests.Load(),
+		moved, n.logouts.Load(), n.lostVisits.Load(), n.revived.Load(), n.ended.Load(), n.failures.Load(), n.unanswered.Load())
 	for _, story := range n.stories {
 		t.Error(story)
 	}
 	if moved < 16 || n.ended.Load() == 0 {
 		t.Errorf("%d sessions moved, and %d ended: the test shows nothing", moved, n.ended.Load())
 	}
-	listsMoved(t, s.new)
+	if !lossy {
+		listsMoved(t, s.new)
+	}
 }
 
 // awaitQuiet waits for what an operator waits for.
@@ -340,13 +363,55 @@ func listsMoved(t *testing.T, store session.Store) {
 
 func TestASiteMovesFromMemoryToRedis(t *testing.T) {
 	t.Parallel()
-	move(t, new(session.MemoryStore), redisStores(t)(t))
+	move(t, new(session.MemoryStore), redisStores(t)(t), false)
 }
 
 func TestASiteMovesFromOneRedisToAnother(t *testing.T) {
 	t.Parallel()
 	old, new := ownRedis(t), ownRedis(t)
-	move(t, old, new)
+	move(t, old, new, false)
+}
+
+// lossy is a store of which one call in a hundred is lost, and one answer.
+type lossy struct{ session.UserStore }
+
+func (l lossy) pass(do func()) error {
+	odds := rand.IntN(100)
+	if odds < 98 {
+		do()
+		return nil
+	}
+	if odds == 98 {
+		do()
+	}
+	return errLost
+}
+
+func (l lossy) Load(ctx context.Context, id uuid.UUID) (rec session.Record, err error) {
+	if lost := l.pass(func() { rec, err = l.UserStore.Load(ctx, id) }); lost != nil {
+		return session.Record{}, lost
+	}
+	return rec, err
+}
+
+func (l lossy) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (live session.Record, err error) {
+	if lost := l.pass(func() { live, err = l.UserStore.Save(ctx, id, prev, next, ttl) }); lost != nil {
+		return session.Record{}, lost
+	}
+	return live, err
+}
+
+func (l lossy) Touch(ctx context.Context, id uuid.UUID, version uint64, ttl time.Duration) (err error) {
+	return errors.Join(l.pass(func() { err = l.UserStore.Touch(ctx, id, version, ttl) }), err)
+}
+
+func (l lossy) Delete(ctx context.Context, id uuid.UUID, version uint64) (err error) {
+	return errors.Join(l.pass(func() { err = l.UserStore.Delete(ctx, id, version) }), err)
+}
+
+func TestASiteMovesWhileAnswersAreLost(t *testing.T) {
+	t.Parallel()
+	move(t, lossy{new(session.MemoryStore)}, lossy{new(session.MemoryStore)}, true)
 }
 
 func ownRedis(t *testing.T) session.Store {
