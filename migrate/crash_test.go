@@ -20,26 +20,28 @@ type mishap struct {
 	late       func() // the held call
 }
 
-// frail is a store in which it happens. Behind it the server makes no more calls.
-type frail struct {
-	session.UserStore
-	m *mishap
-}
-
-func (f frail) pass(do func()) error {
-	f.m.calls++
+// pass lets the calls before it through. After it the server makes no more calls.
+func (m *mishap) pass(do func()) error {
+	m.calls++
 	switch {
-	case f.m.calls < f.m.nth:
+	case m.calls < m.nth:
 		do()
 		return nil
-	case f.m.calls > f.m.nth:
+	case m.calls > m.nth:
 		return errLost
-	case f.m.fate == replyLost:
+	case m.fate == replyLost:
 		do()
-	case f.m.fate == held:
-		f.m.late = do
+	case m.fate == held:
+		m.late = do
 	}
 	return errLost
+}
+
+// frail is a store whose calls may be lost. pass does them, or not, and says
+// whether there is an answer.
+type frail struct {
+	session.UserStore
+	pass func(do func()) error
 }
 
 func (f frail) Load(ctx context.Context, id uuid.UUID) (rec session.Record, err error) {
@@ -153,7 +155,7 @@ func TestAServerThatDiesAtAnyCallLosesAndRevivesNothing(t *testing.T) {
 					for nth := 1; ; nth++ {
 						sc := newScene(t, start)
 						m := &mishap{nth: nth, fate: f}
-						err := act.do(open(t, frail{sc.old, m}, frail{sc.new, m}, phase), sc)
+						err := act.do(open(t, frail{sc.old, m.pass}, frail{sc.new, m.pass}, phase), sc)
 						if m.calls < nth {
 							break // it makes no more calls
 						}
@@ -227,7 +229,7 @@ func TestC5ASaveThatIsSentAgainCountsOnce(t *testing.T) {
 				for nth := 1; ; nth++ {
 					sc := newScene(t, start)
 					m := &mishap{nth: nth, fate: f}
-					err := acts[0].do(open(t, frail{sc.old, m}, frail{sc.new, m}, phase), sc)
+					err := acts[0].do(open(t, frail{sc.old, m.pass}, frail{sc.new, m.pass}, phase), sc)
 					if m.calls < nth {
 						break
 					}

@@ -44,6 +44,11 @@
 // A delete first makes sure that the old store has no record. Without one there
 // nothing can be moved any more, so what it then does to the new store is final.
 //
+// One thing hangs on time. A hold outlives its envelope by a minute, so that it
+// never ends first. A session that expired while its mover was stuck between steps
+// 2 and 3 lives on, if step 3 arrives within that minute: as if its last request
+// had been saved late.
+//
 // What is taken for granted: an ID is created by one server and used once, as a
 // Manager's random IDs are (R2). Two servers of different phases that create one ID
 // at the same time could both succeed.

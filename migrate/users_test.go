@@ -188,7 +188,7 @@ func TestAnEndThatIsCutShortCanBeSentAgain(t *testing.T) {
 					}
 				}
 				m := &mishap{nth: nth, fate: f}
-				err := open(t, frail{old, m}, frail{new, m}, phase).End(t.Context(), "list", ids...)
+				err := open(t, frail{old, m.pass}, frail{new, m.pass}, phase).End(t.Context(), "list", ids...)
 				if m.calls < nth {
 					break
 				}
@@ -275,7 +275,7 @@ func TestR15AServerThatMissedTheMoveLeavesTheCookieAlone(t *testing.T) {
 	_, cookie := ask(t, left, nil, "POST", "/login?user=ann")
 	id := onlySession(t, left, "ann")
 	m := &mishap{nth: 6, fate: lost} // of the move, behind the envelope
-	s := open(t, frail{old, m}, frail{new, m}, WriteNew)
+	s := open(t, frail{old, m.pass}, frail{new, m.pass}, WriteNew)
 	rec, err := old.Load(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func (w *walk) step() {
 		version = w.rng.Uint64N(w.next + 1)
 	}
 	m := &mishap{nth: 1 + w.rng.IntN(20), fate: lost + fate(w.rng.IntN(2))}
-	s := session.Store(at(w, frail{w.old, m}, frail{w.new, m}, w.phase()))
+	s := session.Store(at(w, frail{w.old, m.pass}, frail{w.new, m.pass}, w.phase()))
 	var do func(session.Store) error
 	switch w.rng.IntN(8) {
 	case 0, 1, 2, 3:
