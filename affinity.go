@@ -11,8 +11,8 @@ import (
 // Affinity is a second cookie, for a load balancer: it names the server that a
 // visitor's requests should come to, which a MemoryStore needs and a shared store
 // does not. The zero value is none. Most balancers set a cookie of their own and
-// need nothing from the application; nginx without its commercial modules can
-// only read one. docs/balancers has configurations that were run.
+// need nothing from the application; nginx before 1.29.6 can only read one.
+// docs/balancers has configurations that were run.
 //
 // Visitors get it together with the session's cookie, with the same attributes,
 // and again when a session is used on another server than the cookie names. It is

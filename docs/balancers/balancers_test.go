@@ -22,13 +22,16 @@ import (
 type way struct {
 	file     string
 	program  string
-	affinity bool // the application sets Config.Affinity
+	cookie   string // Config.Cookie.Name; "": the default
+	affinity string // Config.Affinity.Cookie; "": the application names no server
 	args     func(conf string, s *site) []string
 	adapt    func(conf string, s *site) string // what a test's own directory needs; nil: nothing
 	reload   func(s *site)
 
 	// drain has server a take no new visitors, and undrain ends that.
 	drain, undrain func(s *site)
+
+	strangers int // cookies that a visitor without a session gets
 
 	// What became of a GET and of a POST that server a was working on when it was
 	// killed, as status codes.
@@ -75,11 +78,13 @@ var (
 )
 
 // with completes what the programs have in common.
-func (w way) with(file string, affinity bool, drain, undrain func(*site)) way {
-	w.file, w.affinity = file, affinity
-	if drain != nil {
-		w.drain, w.undrain = drain, undrain
-	}
+func (w way) with(file, affinity string, strangers int) way {
+	w.file, w.affinity, w.strangers = file, affinity, strangers
+	return w
+}
+
+func (w way) drainedBy(drain, undrain func(*site)) way {
+	w.drain, w.undrain = drain, undrain
 	return w
 }
 
@@ -118,7 +123,7 @@ type site struct {
 	client  *http.Transport
 }
 
-func open(t testing.TB, w way, cookie string) *site {
+func open(t testing.TB, w way) *site {
 	t.Helper()
 	path := find(t, w.program)
 	dir, err := os.MkdirTemp("", "balancers") // short, for the socket's path
@@ -132,7 +137,7 @@ func open(t testing.TB, w way, cookie string) *site {
 		t.Fatal(err)
 	}
 	s.text = string(text)
-	s.servers = map[string]*server{"a": startServer(t, "a", w.affinity, cookie), "b": startServer(t, "b", w.affinity, cookie)}
+	s.servers = map[string]*server{"a": startServer(t, "a", w.cookie, w.affinity), "b": startServer(t, "b", w.cookie, w.affinity)}
 	for range 4 { // a free port may be taken before the program binds it
 		s.front, s.admin = freeAddr(t), freeAddr(t)
 		s.program = startProgram(t, dir, path, w.args(s.write(), s)...)
@@ -357,22 +362,21 @@ func wantNone(t testing.TB, what string, got, of int) {
 	}
 }
 
-const sessionCookie = "__Host-sid" // what Config.Cookie is without settings
-
 // In each way that keeps visitors by a cookie: all follow-ups find their session,
 // a drained server keeps its visitors and gets no others, and those of a server
 // that was killed log in once more and then stay where they are.
 func TestVisitorsStayOnTheirServer(t *testing.T) {
 	for _, w := range []way{
-		haproxy.with("haproxy-insert.cfg", false, nil, nil),
-		haproxy.with("haproxy-prefix.cfg", false, nil, nil),
-		nginx.with("nginx-affinity.conf", true, edit(anyServer, onlyOthers), edit(onlyOthers, anyServer)),
-		caddy.with("Caddyfile", false, nil, nil),
-		caddy.with("Caddyfile.affinity", true, edit(newVisitors, newToOthers), edit(newToOthers, newVisitors)),
+		haproxy.with("haproxy-insert.cfg", "", 1),
+		haproxy.with("haproxy-prefix.cfg", "", 0),
+		nginx.with("nginx-affinity.conf", "server", 0).drainedBy(edit(anyServer, onlyOthers), edit(onlyOthers, anyServer)),
+		caddy.with("Caddyfile", "", 1),
+		caddy.with("Caddyfile.affinity", "server", 0).drainedBy(edit(newVisitors, newToOthers), edit(newToOthers, newVisitors)),
 	} {
 		t.Run(w.file, func(t *testing.T) {
 			t.Parallel()
-			s := open(t, w, sessionCookie)
+			s := open(t, w)
+			s.strangersGet(w.strangers)
 			all := s.arrive(40)
 			if len(all.of("a")) == 0 || len(all.of("b")) == 0 {
 				t.Fatalf("%d visitors on a, %d on b: nothing is balanced", len(all.of("a")), len(all.of("b")))
@@ -383,6 +387,20 @@ func TestVisitorsStayOnTheirServer(t *testing.T) {
 			}
 			s.crash(all)
 		})
+	}
+}
+
+// strangersGet counts the cookies on a page for a visitor without a session.
+func (s *site) strangersGet(want int) {
+	s.t.Helper()
+	resp, err := s.newVisitor().Get("http://" + s.front + "/")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp.Body.Close()
+	s.t.Logf("cookies for a visitor without a session: %q", resp.Header["Set-Cookie"])
+	if len(resp.Header["Set-Cookie"]) != want {
+		s.t.Errorf("%d cookies for a visitor without a session, want %d", len(resp.Header["Set-Cookie"]), want)
 	}
 }
 
@@ -462,7 +480,7 @@ func (s *site) inFlight(v *visitor) {
 // server that comes back, or that is drained, costs its visitors their sessions.
 func TestNginxIPHash(t *testing.T) {
 	t.Parallel()
-	s := open(t, nginx.with("nginx-ip-hash.conf", false, nil, nil), sessionCookie)
+	s := open(t, nginx.with("nginx-ip-hash.conf", "", 0))
 	all := s.arrive(40)
 	home, other := all[0].home, "b"
 	if home == "b" {
@@ -491,7 +509,7 @@ func TestNginxIPHash(t *testing.T) {
 // visitors at once. Caddyfile.affinity is for draining.
 func TestCaddyCookieCannotDrain(t *testing.T) {
 	t.Parallel()
-	s := open(t, caddy.with("Caddyfile", false, nil, nil), sessionCookie)
+	s := open(t, caddy.with("Caddyfile", "", 1))
 	all := s.arrive(40)
 	edit(caddyServers, caddyOthers)(s)
 	wantNone(t, "a taken out: follow-ups of its visitors that found their session", all.of("a").follow(), 10*len(all.of("a")))
@@ -502,12 +520,13 @@ func TestCaddyCookieCannotDrain(t *testing.T) {
 // the cookie, after the login was routed without one.
 func TestNginxHashOfTheSessionCookieIsNotSticky(t *testing.T) {
 	t.Parallel()
-	w := nginx.with("nginx-ip-hash.conf", false, nil, nil)
+	w := nginx.with("nginx-ip-hash.conf", "", 0)
+	w.cookie = "sid" // nginx cannot read one with a hyphen
 	own := w.adapt
 	w.adapt = func(conf string, s *site) string {
 		return own(strings.Replace(conf, "ip_hash;", "hash $cookie_sid consistent;", 1), s)
 	}
-	s := open(t, w, "sid")
+	s := open(t, w)
 	hits := s.arrive(40).follow()
 	t.Logf("follow-ups that found their session: %d of 400", hits)
 	if hits == 400 {
@@ -531,5 +550,58 @@ func TestNginxTakesTheLongestServerName(t *testing.T) {
 		if (err == nil) != ok {
 			t.Errorf("a name of %d: %v\n%s", length, err, said)
 		}
+	}
+}
+
+// A planter is a neighbour's subdomain, which sets a cookie for the whole domain
+// that browsers send before ours.
+type planter struct {
+	http.RoundTripper
+	cookie string
+}
+
+func (p planter) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Cookie", strings.TrimSuffix(p.cookie+"; "+r.Header.Get("Cookie"), "; "))
+	return p.RoundTripper.RoundTrip(r)
+}
+
+// A planted cookie moves a visitor away from a session in memory, and does no
+// more: the session is found again once it is gone. With a prefix that no
+// neighbour can set, it does nothing.
+func TestPlantedAffinityCookie(t *testing.T) {
+	t.Parallel()
+	plain := nginx.with("nginx-affinity.conf", "server", 0)
+	prefixed := nginx.with("nginx-affinity.conf", "__Host-server", 0)
+	own := prefixed.adapt
+	prefixed.adapt = func(conf string, s *site) string {
+		return own(strings.NewReplacer(
+			"map $cookie_server $app", "map $http_cookie $app",
+			"\ta       first_a;", `	"~(^|; )__Host-server=a(;|$)" first_a;`,
+			"\tb       first_b;", `	"~(^|; )__Host-server=b(;|$)" first_b;`,
+		).Replace(conf), s)
+	}
+	for _, row := range []struct {
+		name string
+		way  way
+		hits int
+	}{{"server", plain, 0}, {"__Host-server", prefixed, 400}} {
+		t.Run(row.name, func(t *testing.T) {
+			s := open(t, row.way)
+			all := s.arrive(40)
+			wantCount(t, "follow-ups that found their session", all.follow(), 400)
+			for _, v := range all {
+				v.Transport = planter{s.client, "server=" + map[string]string{"a": "b", "b": "a"}[v.home]}
+			}
+			if row.hits == 0 {
+				wantNone(t, "with a planted cookie, follow-ups that found their session", all.follow(), 400)
+			} else {
+				wantCount(t, "with a planted cookie, follow-ups that found their session", all.follow(), 400)
+			}
+			for _, v := range all {
+				v.Transport = s.client
+			}
+			wantCount(t, "without it again", all.follow(), 400)
+		})
 	}
 }

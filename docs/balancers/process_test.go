@@ -24,7 +24,7 @@ const isServer = "SESSION_TEST_IS_SERVER"
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(isServer); name != "" {
-		if err := serveAs(name, os.Getenv("SESSION_TEST_COOKIE"), os.Args[1]); err != nil {
+		if err := serveAs(name, os.Args[1], os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -34,14 +34,14 @@ func TestMain(m *testing.M) {
 
 // serveAs is the application. It ends with its standard input, and so with the
 // test. Its pages say who answered, and whom the session belongs to.
-func serveAs(name, cookie, addr string) error {
+func serveAs(name, addr, cookie, affinity string) error {
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	cfg := session.Config{Cookie: session.Cookie{Name: cookie, InsecureHTTP: cookie == "sid"}, Affinity: session.Affinity{Server: name}}
-	if strings.HasPrefix(name, "!") { // an application that names no server
-		name, cfg.Affinity = name[1:], session.Affinity{}
+	cfg := session.Config{Cookie: session.Cookie{Name: cookie}}
+	if affinity != "" {
+		cfg.Affinity = session.Affinity{Server: name, Cookie: affinity}
 	}
 	m, err := session.New(cfg)
 	if err != nil {
@@ -90,18 +90,13 @@ func listen(addr string) (l net.Listener, err error) {
 type server struct {
 	t          testing.TB
 	name, addr string
-	env        []string
+	settings   []string // the names of its cookies
 	cmd        *exec.Cmd
 }
 
-func startServer(t testing.TB, name string, affinity bool, cookie string) *server {
+func startServer(t testing.TB, name, cookie, affinity string) *server {
 	t.Helper()
-	s := &server{t: t, name: name, addr: "127.0.0.1:0"}
-	as := name
-	if !affinity {
-		as = "!" + name
-	}
-	s.env = append(os.Environ(), isServer+"="+as, "SESSION_TEST_COOKIE="+cookie)
+	s := &server{t: t, name: name, addr: "127.0.0.1:0", settings: []string{cookie, affinity}}
 	s.start()
 	t.Cleanup(s.kill)
 	return s
@@ -113,8 +108,8 @@ func (s *server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.cmd = exec.Command(path, s.addr)
-	s.cmd.Env, s.cmd.Stderr = s.env, os.Stderr
+	s.cmd = exec.Command(path, append([]string{s.addr}, s.settings...)...)
+	s.cmd.Env, s.cmd.Stderr = append(os.Environ(), isServer+"="+s.name), os.Stderr
 	if _, err = s.cmd.StdinPipe(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -146,7 +141,7 @@ func find(t testing.TB, program string) string {
 			return path
 		}
 	}
-	missing := fmt.Sprintf("there is no %s on this machine: install Debian's package %s to run its configuration", program, program)
+	missing := fmt.Sprintf("this test needs %s: apt-get install %s", program, program)
 	if os.Getenv("SESSION_REQUIRE_BALANCERS") != "" {
 		t.Fatal(missing)
 	}
