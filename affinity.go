@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -42,23 +43,19 @@ type affinityCookie struct {
 	pair string
 }
 
-// compile takes the attributes from the session's cookie, whose own faults it
-// leaves to that one's compile. nil is no affinity.
-func (a Affinity) compile(c Cookie) (*affinityCookie, error) {
+// compile takes the attributes from the session's cookie, c and what came of it,
+// whose faults are not reported twice. nil is no affinity.
+func (a Affinity) compile(c Cookie, own *cookieHeader) (*affinityCookie, error) {
 	if a == (Affinity{}) {
 		return nil, nil
 	}
-	hc := c.with(a.Cookie, a.Server)
-	if hc.Name == "" {
-		hc.Name = affinityName
-	}
+	hc := c.with(cmp.Or(a.Cookie, affinityName), a.Server)
 	if err := errors.Join(a.checkServer(), a.checkCookie(&hc, c.name())); err != nil {
 		return nil, err
 	}
-	pair, attrs, _ := strings.Cut(hc.String(), ";")
 	return &affinityCookie{
-		cookieHeader: cookieHeader{name: hc.Name, attrs: ";" + attrs, persist: c.Persist},
-		pair:         pair,
+		cookieHeader: cookieHeader{name: hc.Name, attrs: own.attrs, persist: own.persist},
+		pair:         hc.Name + "=" + a.Server,
 	}, nil
 }
 

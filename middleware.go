@@ -133,7 +133,7 @@ func New(cfg Config) (*Manager, error) {
 	m.users, _ = m.store.(UserStore)
 	var cookieErr, affinityErr error
 	m.cookie, cookieErr = cfg.Cookie.compile()
-	m.affinity, affinityErr = cfg.Affinity.compile(cfg.Cookie)
+	m.affinity, affinityErr = cfg.Affinity.compile(cfg.Cookie, &m.cookie)
 	err := errors.Join(
 		checkName(cfg.Name, cfg.Store != nil),
 		setDuration("IdleTimeout", &m.idle, 30*time.Minute, time.Second, maxAge),
