@@ -196,6 +196,33 @@ func TestAffinityFollowsAVisitor(t *testing.T) {
 	wantAffinity(t, "moved back", affineAsk(site["a"], sid+"; server=b", affineLook), toServerA)
 }
 
+// What kind of answer it is does not matter, only whether its handler looked.
+func TestAffinityOnEveryKindOfAnswer(t *testing.T) {
+	site := affineSite(t, session.Config{}, "a", "b")
+	sid := affineVisitor(t, site["b"])
+	for _, p := range pages {
+		for _, looks := range []bool{true, false} {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(p.method, "/", nil)
+			r.Header.Set("Cookie", sid+"; server=b")
+			site["a"].Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if looks {
+					affineLook(session.FromContext(r.Context()))
+				}
+				r.Header.Del("Cookie") // as what passes a request on may do
+				p.write(w, r)
+			})).ServeHTTP(w, r)
+			var want []string
+			if looks {
+				want = []string{toServerA}
+			}
+			wantAffinity(t, fmt.Sprint(p.name, ", looks ", looks), w.Result(), want...)
+			if w.Code != p.status {
+				t.Errorf("%s: status %d, want %d", p.name, w.Code, p.status)
+			}
+		}
+	}
+}
+
 // R6: an error page carries no cookie of ours, whatever the request came with.
 func TestAffinityIsNotOnErrorPages(t *testing.T) {
 	site := affineSite(t, session.Config{}, "a")
