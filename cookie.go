@@ -45,9 +45,19 @@ type cookieHeader struct {
 // compile applies the defaults and refuses what browsers would drop without a
 // word (T6).
 func (c Cookie) compile() (cookieHeader, error) {
+	hc := c.with(c.name(), strings.Repeat("A", tokenChars))
+	if err := errors.Join(c.checkAttributes(&hc), checkPrefix("Cookie.Name", &hc)); err != nil {
+		return cookieHeader{}, err
+	}
+	_, attrs, _ := strings.Cut(hc.String(), hc.Value)
+	return cookieHeader{name: hc.Name, attrs: attrs, persist: c.Persist}, nil
+}
+
+// with gives a cookie these attributes, defaults applied.
+func (c Cookie) with(name, value string) http.Cookie {
 	hc := http.Cookie{
-		Name:     c.name(),
-		Value:    strings.Repeat("A", tokenChars),
+		Name:     name,
+		Value:    value,
 		Path:     c.Path,
 		Domain:   c.Domain,
 		Secure:   !c.InsecureHTTP,
@@ -60,11 +70,7 @@ func (c Cookie) compile() (cookieHeader, error) {
 	if hc.SameSite == 0 {
 		hc.SameSite = http.SameSiteLaxMode
 	}
-	if err := errors.Join(c.checkAttributes(&hc), checkPrefix(&hc)); err != nil {
-		return cookieHeader{}, err
-	}
-	_, attrs, _ := strings.Cut(hc.String(), hc.Value)
-	return cookieHeader{name: hc.Name, attrs: attrs, persist: c.Persist}, nil
+	return hc
 }
 
 func (c Cookie) name() string {
@@ -102,7 +108,7 @@ func (c Cookie) checkAttributes(hc *http.Cookie) error {
 
 // checkPrefix holds the name to what its prefix promises. Browsers match
 // prefixes without regard to case (RFC 6265bis, section 5.7).
-func checkPrefix(hc *http.Cookie) error {
+func checkPrefix(field string, hc *http.Cookie) error {
 	name := strings.ToLower(hc.Name)
 	host := strings.HasPrefix(name, "__host-")
 	if !host && !strings.HasPrefix(name, "__secure-") && !strings.HasPrefix(name, "__http-") {
@@ -110,13 +116,13 @@ func checkPrefix(hc *http.Cookie) error {
 	}
 	var faults []error
 	if !hc.Secure {
-		faults = append(faults, fmt.Errorf("session: Cookie.Name %q needs a Secure cookie: browsers drop it with InsecureHTTP (RFC 6265bis, section 4.1.3)", hc.Name))
+		faults = append(faults, fmt.Errorf("session: %s %q needs a Secure cookie: browsers drop it with InsecureHTTP (RFC 6265bis, section 4.1.3)", field, hc.Name))
 	}
 	if host && hc.Domain != "" {
-		faults = append(faults, fmt.Errorf("session: Cookie.Name %q forbids Domain: use the prefix __Secure-, or no Domain (RFC 6265bis, section 4.1.3.2)", hc.Name))
+		faults = append(faults, fmt.Errorf("session: %s %q forbids Domain: use the prefix __Secure-, or no Domain (RFC 6265bis, section 4.1.3.2)", field, hc.Name))
 	}
 	if host && hc.Path != "/" {
-		faults = append(faults, fmt.Errorf("session: Cookie.Name %q forbids a Path other than /: use the prefix __Secure-, or no Path (RFC 6265bis, section 4.1.3.2)", hc.Name))
+		faults = append(faults, fmt.Errorf("session: %s %q forbids a Path other than /: use the prefix __Secure-, or no Path (RFC 6265bis, section 4.1.3.2)", field, hc.Name))
 	}
 	return errors.Join(faults...)
 }
@@ -124,18 +130,24 @@ func checkPrefix(hc *http.Cookie) error {
 // set is the Set-Cookie line that hands out a token; left is what remains of
 // the lifetime.
 func (h *cookieHeader) set(t *token, left time.Duration) string {
-	const maxAge = "; Max-Age="
 	var line strings.Builder
-	line.Grow(len(h.name) + 1 + tokenChars + len(h.attrs) + len(maxAge) + 20)
+	line.Grow(len(h.name) + 1 + tokenChars + len(h.attrs) + len(maxAgeAttr) + 20)
 	line.WriteString(h.name)
 	line.WriteByte('=')
 	t.write(&line)
 	line.WriteString(h.attrs)
 	if h.persist {
-		line.WriteString(maxAge)
-		line.WriteString(strconv.FormatInt(max(1, int64(left/time.Second)), 10))
+		line.WriteString(maxAgeAttr)
+		line.WriteString(secondsOf(left))
 	}
 	return line.String()
+}
+
+const maxAgeAttr = "; Max-Age="
+
+// secondsOf is for maxAgeAttr: a 0 would take the cookie back.
+func secondsOf(left time.Duration) string {
+	return strconv.FormatInt(max(1, int64(left/time.Second)), 10)
 }
 
 // clear is the Set-Cookie line that takes the token back. Name, Domain and Path

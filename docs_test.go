@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -58,7 +59,11 @@ func markdown(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(top, docs...)
+	deeper, err := filepath.Glob("docs/*/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Concat(top, docs, deeper)
 }
 
 // Every test that a page names exists, in the file that the page links to, and

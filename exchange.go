@@ -177,6 +177,9 @@ func (x *exchange) serve(next http.Handler) {
 	if h := x.writer.rw.Header(); len(h) > 0 {
 		x.writer.before = h.Clone()
 	}
+	if a := x.m.affinity; a != nil { // before the handler, which may change the header
+		x.writer.moved = x.session.cookied && !a.sent(x.request.Header["Cookie"])
+	}
 	next.ServeHTTP(&x.writer, x.request.WithContext(x))
 	x.finish()
 	finished = true

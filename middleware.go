@@ -25,6 +25,9 @@ type Config struct {
 	Name string
 	// Cookie carries the token.
 	Cookie Cookie
+	// Affinity tells a load balancer which server a visitor belongs to. The zero
+	// value: nothing.
+	Affinity Affinity
 	// IdleTimeout ends a session that long after its last request, or up to a
 	// tenth earlier (R4). 0: 30 minutes; 1 second to 400 days.
 	IdleTimeout time.Duration
@@ -72,6 +75,7 @@ type Manager struct {
 	users        UserStore // the store, if it is one; else nil
 	name         string
 	cookie       cookieHeader
+	affinity     *affinityCookie // nil: none
 	idle         time.Duration
 	lifetime     time.Duration
 	timeout      time.Duration
@@ -127,8 +131,9 @@ func New(cfg Config) (*Manager, error) {
 	m.writes = &writes{drained: make(chan struct{})}
 	m.life, m.endLife = context.WithCancel(context.Background())
 	m.users, _ = m.store.(UserStore)
-	var cookieErr error
+	var cookieErr, affinityErr error
 	m.cookie, cookieErr = cfg.Cookie.compile()
+	m.affinity, affinityErr = cfg.Affinity.compile(cfg.Cookie, &m.cookie)
 	err := errors.Join(
 		checkName(cfg.Name, cfg.Store != nil),
 		setDuration("IdleTimeout", &m.idle, 30*time.Minute, time.Second, maxAge),
@@ -137,6 +142,7 @@ func New(cfg Config) (*Manager, error) {
 		setBytes(&m.maxBytes),
 		checkPerUser(&cfg, m.users),
 		cookieErr,
+		affinityErr,
 	)
 	if err != nil {
 		return nil, err

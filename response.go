@@ -30,6 +30,8 @@ type response struct {
 	phase phase
 
 	minted  bool        // our Set-Cookie is in the header
+	affine  bool        // and that of the affinity
+	moved   bool        // the request's session comes without this server's name
 	fields  int32       // how many the header had when it was complete
 	before  http.Header // what the header held when the manager was entered (R6)
 	failure *failure    // once failed
@@ -65,7 +67,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.rw }
 func (w *response) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols || status > 999 {
 		if w.phase != failed {
-			w.stripCookie(0) // a proxy's backend may send one early (R13)
+			w.stripCookie(&w.x.m.cookie, 0) // a proxy's backend may send one early (R13)
 			w.rw.WriteHeader(status)
 		}
 		return
@@ -184,12 +186,16 @@ func (w *response) begin() error {
 func (w *response) seal() {
 	line, looked := w.markBegun()
 	h := w.rw.Header()
-	w.stripCookie(0)
+	w.stripCookie(&w.x.m.cookie, 0)
 	if line != nil {
 		w.minted = true
 		addLine(h, "Set-Cookie", *line, new([1]string)) // not ours to hold on to (T2)
-		w.cache[0] = "no-store"                         // a shared cache must not hand our cookie to others
-		h["Cache-Control"] = w.cache[:]
+	}
+	if w.x.m.affinity != nil {
+		w.addAffinity(h, looked)
+	}
+	if w.minted || w.affine {
+		w.forbidStoring(h)
 	}
 	if looked && !variesByCookie(h["Vary"]) {
 		addLine(h, "Vary", "Cookie", &w.vary)
@@ -199,6 +205,12 @@ func (w *response) seal() {
 		h["Cache-Control"] = w.cache[:]
 	}
 	w.fields = int32(len(h))
+}
+
+// forbidStoring keeps a shared cache from handing our cookies to others (R12).
+func (w *response) forbidStoring(h http.Header) {
+	w.cache[0] = "no-store"
+	h["Cache-Control"] = w.cache[:]
 }
 
 // addLine adds a field line. The first takes the room given to it; to others it
@@ -225,24 +237,24 @@ func (w *response) markBegun() (line *string, looked bool) {
 
 // stripCookie removes cookies of our name that are not ours (R13): all but the
 // first keep ones, in each spelling of the field's name that a map can hold.
-func (w *response) stripCookie(keep int) {
+func (w *response) stripCookie(our *cookieHeader, keep int) {
 	h := w.rw.Header()
-	w.stripUsual(h, keep)
+	stripUsual(h, our, keep)
 	for name, lines := range h {
 		if len(name) == len("Set-Cookie") && name != "Set-Cookie" && strings.EqualFold(name, "Set-Cookie") {
-			w.stripLines(h, name, lines, 0)
+			stripLines(h, name, lines, our, 0)
 		}
 	}
 }
 
-func (w *response) stripUsual(h http.Header, keep int) {
+func stripUsual(h http.Header, our *cookieHeader, keep int) {
 	if lines := h["Set-Cookie"]; len(lines) > 0 {
-		w.stripLines(h, "Set-Cookie", lines, keep)
+		stripLines(h, "Set-Cookie", lines, our, keep)
 	}
 }
 
-func (w *response) stripLines(h http.Header, name string, lines []string, keep int) {
-	ours := w.x.m.cookie.ours
+func stripLines(h http.Header, name string, lines []string, our *cookieHeader, keep int) {
+	ours := our.ours
 	n := 0
 	for _, line := range lines {
 		if ours(line) {
@@ -279,16 +291,19 @@ func (w *response) settleHeader() {
 	}
 	switch {
 	case w.minted:
-		w.stripCookie(1)
-		w.cache[0] = "no-store"
-		h["Cache-Control"] = w.cache[:]
+		w.stripCookie(&w.x.m.cookie, 1)
+		w.forbidStoring(h)
 	case len(h) != int(w.fields):
-		w.stripCookie(0)
+		w.stripCookie(&w.x.m.cookie, 0)
 	default:
 		// Whoever took a field out meanwhile, to put ours in under an unusual spelling,
 		// could as well have used Unwrap: not worth a walk through the header of every
 		// response, which was a twentieth of a request in memory.
-		w.stripUsual(h, 0)
+		stripUsual(h, &w.x.m.cookie, 0)
+	}
+	if w.affine {
+		w.stripCookie(&w.x.m.affinity.cookieHeader, 1)
+		w.forbidStoring(h)
 	}
 }
 
