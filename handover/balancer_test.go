@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,23 +26,43 @@ const (
 
 // A backend is one server of the site, with its own memory.
 type backend struct {
-	name  string
-	local *session.MemoryStore
-	store *handover.Store
-	m     *session.Manager
-	http  *http.Server
-	proxy *httputil.ReverseProxy
-	url   string
-	up    atomic.Bool // as the balancer sees it
+	name    string
+	local   *session.MemoryStore
+	store   *handover.Store // nil: none
+	m       *session.Manager
+	http    *http.Server
+	proxy   *httputil.ReverseProxy
+	url     string
+	leaving atomic.Bool
+	up      atomic.Bool // as the balancer sees it
 }
 
 func startBackend(t *testing.T, name string, shared session.Store) *backend {
 	t.Helper()
 	b := &backend{name: name, local: new(session.MemoryStore)}
 	b.store = handover.New(b.local, shared)
-	m, site := newSite(t, b.store, 5*time.Second)
+	b.serve(t, b.store, b.store.Health())
+	return b
+}
+
+// startWithout is a server that has no memory of its own, and knows nothing of
+// this package.
+func startWithout(t *testing.T, name string, store session.Store) *backend {
+	t.Helper()
+	b := &backend{name: name}
+	b.serve(t, store, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if b.leaving.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	return b
+}
+
+func (b *backend) serve(t *testing.T, store session.Store, health http.Handler) {
+	t.Helper()
+	m, site := newSite(t, store, 5*time.Second)
 	mux := http.NewServeMux()
-	mux.Handle("/health", b.store.Health())
+	mux.Handle("/health", health)
 	mux.Handle("/", site)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,15 +80,16 @@ func startBackend(t *testing.T, name string, shared session.Store) *backend {
 	b.up.Store(true)
 	go func() { _ = b.http.Serve(listener) }()
 	t.Cleanup(func() { _ = b.http.Close() })
-	return b
 }
 
 // leave is what a server does when it is told to go, in the documented order.
-func (b *backend) leave(ctx context.Context) (handover.Report, error) {
-	report, err := b.store.Drain(ctx)
-	if err != nil {
-		return report, err
+func (b *backend) leave(ctx context.Context) (report handover.Report, err error) {
+	if b.store != nil {
+		if report, err = b.store.Drain(ctx); err != nil {
+			return report, err
+		}
 	}
+	b.leaving.Store(true)
 	for b.up.Load() && ctx.Err() == nil {
 		time.Sleep(checkEvery)
 	}
@@ -76,19 +99,34 @@ func (b *backend) leave(ctx context.Context) (handover.Report, error) {
 // A balancer sends who has its cookie to the server that the cookie names, as long
 // as that is healthy, and anybody else to any server that is.
 type balancer struct {
+	mu       sync.RWMutex
 	backends []*backend
 	url      string
 }
 
+// join sends visitors to b, too.
+func (l *balancer) join(ctx context.Context, b *backend) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b.proxy.ErrorHandler = l.redispatch(b)
+	l.backends = append(l.backends, b)
+	go l.check(ctx, b)
+}
+
+func (l *balancer) known() []*backend {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Clone(l.backends)
+}
+
 func startBalancer(t *testing.T, backends ...*backend) *balancer {
 	t.Helper()
-	l := &balancer{backends: backends}
+	l := new(balancer)
 	server := httptest.NewServer(l)
 	t.Cleanup(server.Close)
 	l.url = server.URL
 	for _, b := range backends {
-		b.proxy.ErrorHandler = l.redispatch(b)
-		go l.check(t.Context(), b)
+		l.join(t.Context(), b)
 	}
 	return l
 }
@@ -127,7 +165,7 @@ func (l *balancer) check(ctx context.Context, b *backend) {
 func (l *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var up []*backend
 	was, _ := r.Cookie("server")
-	for _, b := range l.backends {
+	for _, b := range l.known() {
 		if !b.up.Load() {
 			continue
 		}

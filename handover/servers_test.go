@@ -85,6 +85,52 @@ func stopOneByOne(t *testing.T, ill int, open func() session.Store) {
 	load.check()
 }
 
+// A site moves from the memory of its servers to Redis, server by server, with an
+// ordinary deploy of each kind before and after: nobody is logged out, no increment
+// is lost, and who logged out stays logged out.
+func TestFromMemoryToRedisInRollingDeploys(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	open := func() session.Store {
+		store, err := session.NewRedisStore(server.Client(&redis.Options{}), session.RedisConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
+	kinds := []func(*testing.T, string, session.Store) *backend{startBackend, startBackend, startWithout, startWithout}
+	l := startBalancer(t)
+	load := &crowd{t: t, sound: true}
+	var running []*backend
+	for deploy, start := range kinds {
+		for i := range 3 {
+			b := start(t, fmt.Sprint("deploy", deploy, "-", i), open())
+			l.join(t.Context(), b)
+			running = append(running, b)
+			if deploy == 0 {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			report, err := running[0].leave(ctx)
+			cancel()
+			if err != nil || report.Left != 0 {
+				t.Errorf("%s: %+v, %v", running[0].name, report, err)
+			}
+			running = running[1:]
+			load.awaitMore(200)
+		}
+		if deploy == 0 {
+			for i := range 50 {
+				load.add(l.url, fmt.Sprint("user", i), i%5 == 4)
+			}
+			load.run()
+			defer load.stop()
+			load.awaitMore(200)
+		}
+	}
+	load.stop()
+	load.check()
+}
+
 // A crowd is visitors who count up without a pause. Some log out on the way.
 type crowd struct {
 	t        *testing.T
