@@ -1,0 +1,36 @@
+package main
+
+import "slices"
+
+// A way is how the servers keep sessions.
+type way string
+
+const (
+	stickyMemory way = "memory"
+	sharedRedis  way = "redis"
+)
+
+var ways = []way{stickyMemory, sharedRedis}
+
+func (w way) known() bool { return slices.Contains(ways, w) }
+
+// sticky reports whether the balancer has to send a visitor to the server that
+// has the session.
+func (w way) sticky() bool { return w != sharedRedis }
+
+func (w way) NeedsRedis() bool { return w != stickyMemory }
+
+func (w way) Title() string {
+	if w == stickyMemory {
+		return "Sticky memory"
+	}
+	return "Shared Redis"
+}
+
+// About is for people who see the ways for the first time.
+func (w way) About() string {
+	if w == stickyMemory {
+		return "Each server keeps its visitors’ sessions in its own memory. The balancer sends a visitor back to the same server."
+	}
+	return "All servers keep all sessions in Redis. The balancer sends a visitor to any of them."
+}
