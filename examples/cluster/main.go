@@ -28,7 +28,6 @@ func main() {
 		exitOn(runApp(os.Args[2:]))
 		return
 	}
-	logging.Disable() // of a client whose servers are killed on purpose
 	exitOn(run())
 }
 
@@ -43,16 +42,21 @@ func run() error {
 	addr := flag.String("addr", "localhost:8080", "listen on this address, which has to be one of this machine's own (loopback)")
 	first := flag.String("way", string(stickyMemory), "begin with this way of keeping sessions: memory or redis")
 	people := flag.Int("visitors", crowdSize, "how many simulated visitors there are, 0 to 500")
+	unattended := flag.Bool("report", false, "try every way with every fault instead, in about five minutes, and write docs/many-servers.md and its plots")
+	docs := flag.String("docs", "docs", "the directory that -report writes to")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if *people < 0 || *people > 500 {
-		return errors.New("cluster: -visitors is 0 to 500")
+	if *people < 0 || *people > 500 || *unattended && *people == 0 {
+		return errors.New("cluster: -visitors is 0 to 500, and at least 1 for a report")
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
+	if *unattended {
+		return withSite(ctx, "127.0.0.1:0", *people, func(c *console) error { return report(ctx, c, *docs) })
+	}
 	return withSite(ctx, *addr, *people, func(c *console) error {
 		if err := c.choose(way(*first)); err != nil {
 			return err
@@ -80,6 +84,7 @@ func withSite(ctx context.Context, addr string, people int, f func(*console) err
 		return err
 	}
 	defer l.Close()
+	logging.Disable() // go-redis writes to the terminal that a server which was killed does not answer
 	log.Print("starting Redis and its Sentinels, which takes a few seconds")
 	set, err := startRedis(ctx, dir)
 	url := ""

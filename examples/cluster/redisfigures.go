@@ -44,9 +44,20 @@ func (s *redisServer) commands(ctx context.Context) int64 {
 	return sum
 }
 
-// sessions is how many keys the server has, the lists of users' sessions
+// keys is how many keys the server has, the lists of users' sessions
 // included.
 func (s *redisServer) keys(ctx context.Context) int64 {
 	n, _ := s.client.DBSize(ctx).Result()
 	return n
+}
+
+// version is that of the servers, "?" if none answers.
+func (set *redisSet) version(ctx context.Context) string {
+	for _, s := range set.servers {
+		info, _ := s.client.InfoMap(ctx, "server").Result()
+		if v := info["Server"]["redis_version"]; v != "" {
+			return v
+		}
+	}
+	return "?"
 }

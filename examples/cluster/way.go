@@ -1,6 +1,9 @@
 package main
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A way is how the servers keep sessions.
 type way string
@@ -34,3 +37,6 @@ func (w way) About() string {
 	}
 	return "All servers keep all sessions in Redis. The balancer sends a visitor to any of them."
 }
+
+// inText is the title inside a sentence.
+func (w way) inText() string { return strings.Replace(w.Title(), "S", "s", 1) }
