@@ -64,8 +64,8 @@ type app struct {
 func runApp(args []string) error {
 	flags := flag.NewFlagSet("app", flag.ContinueOnError)
 	name := flags.String("name", "A", "what the balancer calls this server")
-	chosen := flags.String("way", string(stickyMemory), "how it keeps sessions: memory or redis")
-	url := flags.String("redis", "", "the Redis for redis, as session.Open takes it")
+	chosen := flags.String("way", string(stickyMemory), "how it keeps sessions: memory, drain or redis")
+	url := flags.String("redis", "", "the Redis for drain and redis, as session.Open takes it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

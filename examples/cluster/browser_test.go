@@ -94,12 +94,12 @@ func TestKillTheServerThatAnswered(t *testing.T) {
 }
 
 // A server that is stopped in good order takes sessions along as well, if they
-// are only in its memory.
+// are only in its memory and it does not hand them over.
 func TestStopTheServerThatAnswered(t *testing.T) {
 	for _, c := range []struct {
 		way   way
 		stays bool
-	}{{stickyMemory, false}, {sharedRedis, true}} {
+	}{{stickyMemory, false}, {stickyDrain, true}, {sharedRedis, true}} {
 		t.Run(string(c.way), func(t *testing.T) {
 			if c.way.NeedsRedis() {
 				needsRedis(t)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sojourn-go/session"
+	"github.com/sojourn-go/session/handover"
 )
 
 // A keep is where one server has its sessions.
@@ -31,7 +32,22 @@ func openKeep(w way, url string) (*keep, error) {
 		}
 		return plainKeep(store, func() int { return 0 }, store.Close), nil
 	}
-	return nil, fmt.Errorf("cluster: there is no way %q", w)
+	if w != stickyDrain {
+		return nil, fmt.Errorf("cluster: there is no way %q", w)
+	}
+	shared, err := session.Open(url)
+	if err != nil {
+		return nil, err
+	}
+	local := new(session.MemoryStore)
+	store := handover.New(local, shared)
+	return &keep{
+		store:    store,
+		sessions: local.Len,
+		health:   store.Health(),
+		leave:    func(ctx context.Context) error { _, err := store.Drain(ctx); return err },
+		close:    shared.Close,
+	}, nil
 }
 
 // plainKeep is for stores that have nothing to hand over.

@@ -40,7 +40,7 @@ it. Redis is Debian's package redis-server; without it, one way remains.
 
 func run() error {
 	addr := flag.String("addr", "localhost:8080", "listen on this address, which has to be one of this machine's own (loopback)")
-	first := flag.String("way", string(stickyMemory), "begin with this way of keeping sessions: memory or redis")
+	first := flag.String("way", string(stickyMemory), "begin with this way of keeping sessions: memory, drain or redis")
 	people := flag.Int("visitors", crowdSize, "how many simulated visitors there are, 0 to 500")
 	unattended := flag.Bool("report", false, "try every way with every fault instead, in about five minutes, and write docs/many-servers.md and its plots")
 	docs := flag.String("docs", "docs", "the directory that -report writes to")

@@ -24,6 +24,8 @@ func TestReportShort(t *testing.T) {
 	}{
 		{stickyMemory, kill, true},
 		{stickyMemory, stop, true},
+		{stickyDrain, kill, true},
+		{stickyDrain, stop, false},
 		{sharedRedis, kill, false},
 		{sharedRedis, stop, false},
 	}

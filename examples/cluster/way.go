@@ -10,10 +10,11 @@ type way string
 
 const (
 	stickyMemory way = "memory"
+	stickyDrain  way = "drain"
 	sharedRedis  way = "redis"
 )
 
-var ways = []way{stickyMemory, sharedRedis}
+var ways = []way{stickyMemory, stickyDrain, sharedRedis}
 
 func (w way) known() bool { return slices.Contains(ways, w) }
 
@@ -24,16 +25,22 @@ func (w way) sticky() bool { return w != sharedRedis }
 func (w way) NeedsRedis() bool { return w != stickyMemory }
 
 func (w way) Title() string {
-	if w == stickyMemory {
+	switch w {
+	case stickyMemory:
 		return "Sticky memory"
+	case stickyDrain:
+		return "Sticky memory with drain"
 	}
 	return "Shared Redis"
 }
 
 // About is for people who see the ways for the first time.
 func (w way) About() string {
-	if w == stickyMemory {
+	switch w {
+	case stickyMemory:
 		return "Each server keeps its visitors’ sessions in its own memory. The balancer sends a visitor back to the same server."
+	case stickyDrain:
+		return "The same, but a server that is stopped in good order hands its sessions to Redis first."
 	}
 	return "All servers keep all sessions in Redis. The balancer sends a visitor to any of them."
 }
