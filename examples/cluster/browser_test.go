@@ -124,9 +124,10 @@ func TestKillTheRedisPrimary(t *testing.T) {
 	needsRedis(t)
 	w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4", "-way", "redis").URL, browsertest.Options{})
 	w.login()
-	w.becomes("#redis-1", "primary")
+	w.Wait(".boxes [data-state=primary]")
+	primary := "#" + w.Script(`return document.querySelector(".boxes [data-state=primary]").id`).(string)
 	w.Click("#redis-kill")
-	w.becomes("#redis-1", "down")
+	w.becomes(primary, "down")
 	killed := time.Now()
 	for w.Reload(); w.Count("#away") > 0; w.Reload() {
 		if time.Since(killed) > 20*time.Second {
@@ -136,7 +137,7 @@ func TestKillTheRedisPrimary(t *testing.T) {
 	t.Logf("logged in again %v after the page showed the death", time.Since(killed).Round(10*time.Millisecond))
 	w.isLoggedIn("2")
 	w.Click("#redis-start")
-	w.becomes("#redis-1", "replica")
+	w.becomes(primary, "replica")
 	w.Follow("#plus")
 	w.isLoggedIn("3")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,6 +26,7 @@ type console struct {
 	crowd  *crowd
 	saw    map[way]tally // by the crowds that are gone
 	begun  map[way]bool
+	did    map[way]deeds
 	notice string // what went wrong last
 	choice sync.Mutex
 }
@@ -67,6 +69,35 @@ func (t tally) plus(o tally) tally {
 	}
 }
 
+// deeds are what buttons did while a way was chosen.
+type deeds struct{ killed, stopped, failovers int }
+
+func (d deeds) String() string {
+	var all []string
+	for _, x := range []struct {
+		n    int
+		what string
+	}{{d.stopped, "× stop"}, {d.killed, "× kill -9"}, {d.failovers, "× kill -9 of Redis"}} {
+		if x.n > 0 {
+			all = append(all, fmt.Sprint(x.n, x.what))
+		}
+	}
+	if all == nil {
+		return "nothing yet"
+	}
+	return strings.Join(all, ", ")
+}
+
+// note writes down a deed.
+func (c *console) note(f func(*deeds)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.fleet.current()
+	d := c.did[w]
+	f(&d)
+	c.did[w] = d
+}
+
 // figures are everything on the page that moves, by name.
 func (c *console) figures() map[string]string {
 	text := make(map[string]string)
@@ -95,6 +126,7 @@ func (c *console) row(text map[string]string, w way, t tally) {
 		}
 		return
 	}
+	text[name+"did"] = c.did[w].String()
 	text[name+"requests"] = fmt.Sprint(t.Requests)
 	text[name+"logouts"] = fmt.Sprint(t.Logouts)
 	text[name+"lost"] = fmt.Sprint(t.Lost)
@@ -107,12 +139,36 @@ func (c *console) row(text map[string]string, w way, t tally) {
 func (c *console) control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /control/way", c.button(func(r *http.Request) error { return c.choose(way(r.PostFormValue("way"))) }))
-	mux.HandleFunc("POST /control/kill", c.button(func(r *http.Request) error { return c.fleet.kill(r.PostFormValue("server")) }))
+	mux.HandleFunc("POST /control/kill", c.button(c.kill))
 	mux.HandleFunc("POST /control/start", c.button(func(r *http.Request) error { return c.fleet.start(c.ctx, r.PostFormValue("server")) }))
-	mux.HandleFunc("POST /control/stop", c.button(c.later(func(r *http.Request) error { return c.fleet.stop(c.ctx, r.PostFormValue("server")) })))
-	mux.HandleFunc("POST /control/redis/kill", c.button(c.withRedis(func(*http.Request) error { return c.redis.killPrimary(c.ctx) })))
+	mux.HandleFunc("POST /control/stop", c.button(c.later(c.stop)))
+	mux.HandleFunc("POST /control/redis/kill", c.button(c.withRedis(c.killPrimary)))
 	mux.HandleFunc("POST /control/redis/start", c.button(c.withRedis(c.later(func(*http.Request) error { return c.redis.restart(c.ctx) }))))
 	return mux
+}
+
+func (c *console) kill(r *http.Request) error {
+	name := r.PostFormValue("server")
+	if c.fleet.state(name) != "down" {
+		c.note(func(d *deeds) { d.killed++ })
+	}
+	return c.fleet.kill(name)
+}
+
+func (c *console) stop(r *http.Request) error {
+	name := r.PostFormValue("server")
+	if state := c.fleet.state(name); state != "down" && state != "draining" {
+		c.note(func(d *deeds) { d.stopped++ })
+	}
+	return c.fleet.stop(c.ctx, name)
+}
+
+func (c *console) killPrimary(*http.Request) error {
+	err := c.redis.killPrimary(c.ctx)
+	if err == nil {
+		c.note(func(d *deeds) { d.failovers++ })
+	}
+	return err
 }
 
 // button presses one and shows the page again, which says what went wrong.

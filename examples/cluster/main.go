@@ -42,7 +42,7 @@ func run() error {
 	addr := flag.String("addr", "localhost:8080", "listen on this address, which has to be one of this machine's own (loopback)")
 	first := flag.String("way", string(stickyMemory), "begin with this way of keeping sessions: memory, drain or redis")
 	people := flag.Int("visitors", crowdSize, "how many simulated visitors there are, 0 to 500")
-	unattended := flag.Bool("report", false, "try every way with every fault instead, in about five minutes, and write docs/many-servers.md and its plots")
+	unattended := flag.Bool("report", false, "try every way with every fault instead, in about three minutes, and write docs/many-servers.md and its plots")
 	docs := flag.String("docs", "docs", "the directory that -report writes to")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
@@ -106,7 +106,7 @@ func serve(ctx context.Context, l net.Listener, people int, redis string, set *r
 	fleet := newFleet(b, redis)
 	c := &console{
 		ctx: ctx, url: "http://" + l.Addr().String() + "/", people: people, balancer: b, fleet: fleet, redis: set,
-		monitor: newMonitor(fleet, set), saw: make(map[way]tally), begun: make(map[way]bool),
+		monitor: newMonitor(fleet, set), saw: make(map[way]tally), begun: make(map[way]bool), did: make(map[way]deeds),
 	}
 	server := &http.Server{Handler: c.handler(), ReadHeaderTimeout: 5 * time.Second}
 	go server.Serve(l)

@@ -130,6 +130,9 @@ func TestButtonsKillStopAndStartServers(t *testing.T) {
 	g.await("A.state", "up")
 	g.press("control/stop", "server", "B")
 	g.await("B.state", "down")
+	if got := g.figures()["memory.did"]; got != "1× stop, 1× kill -9" {
+		t.Errorf("the page says that one did %q", got)
+	}
 	g.says(g.press("control/kill", "server", "Z"), "there is no server of that name")
 	for _, name := range []string{"A", "C"} {
 		g.press("control/kill", "server", name)

@@ -147,7 +147,7 @@ func static() http.Handler {
 
 // Columns are those of the table, by the names of their figures.
 func (view) Columns() []string {
-	return []string{"requests", "logouts", "lost", "gap", "cpu", "commands"}
+	return []string{"did", "requests", "logouts", "lost", "gap", "cpu", "commands"}
 }
 
 // Since is how long ago the visitor's session began.
