@@ -1,21 +1,11 @@
 package main
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 )
-
-func dials(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err == nil {
-		_ = conn.Close()
-	}
-	return err == nil
-}
 
 // testFleet is servers behind a balancer, without Redis and without a page.
 func testFleet(t *testing.T) *fleet {

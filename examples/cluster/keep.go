@@ -67,6 +67,6 @@ func plainKeep(store session.Store, sessions func() int, closeStore func() error
 }
 
 // whatToInstall is for people, on the page and on the terminal.
-const whatToInstall = "There is no Redis on this machine: apt-get install redis-server. (Its program runs the Sentinels too, so the package redis-sentinel is not needed.) What needs no Redis works."
+const whatToInstall = "There is no Redis on this machine: apt-get install redis-server, whose program runs the Sentinels too, without the package redis-sentinel. What needs no Redis works"
 
 var errNoRedis = errors.New("cluster: " + whatToInstall)

@@ -4,7 +4,8 @@
 //	go run ./examples/cluster            the page; it prints its address
 //	go run ./examples/cluster -report    every way and every fault, unattended
 //
-// Everything that it starts listens on this machine only and ends with it.
+// Everything that it starts listens on this machine only and ends with it; on
+// Linux also if it is killed.
 package main
 
 import (

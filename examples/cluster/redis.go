@@ -51,14 +51,24 @@ func startRedis(ctx context.Context, dir string) (*redisSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &redisSet{binary: binary, dir: dir}
+	// A free port may be taken before a server binds it; another one is not.
+	for range 3 {
+		set := &redisSet{binary: binary, dir: dir}
+		if err = set.start(ctx); err == nil {
+			return set, nil
+		}
+		set.close()
+	}
+	return nil, err
+}
+
+func (set *redisSet) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
-	if err := errors.Join(set.startServers(ctx), set.startSentinels(ctx)); err != nil {
-		set.close()
-		return nil, err
+	if err := set.startServers(ctx); err != nil {
+		return err
 	}
-	return set, nil
+	return set.startSentinels(ctx)
 }
 
 func redisBinary() (string, error) {
@@ -114,9 +124,6 @@ func (set *redisSet) run(ctx context.Context, s *redisServer, primary string) er
 }
 
 func (set *redisSet) startSentinels(ctx context.Context) error {
-	if len(set.servers) < 3 {
-		return nil // the error is told already
-	}
 	host, port, _ := net.SplitHostPort(set.servers[0].addr)
 	ms := detection.Milliseconds()
 	for i := range 3 {

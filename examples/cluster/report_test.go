@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -64,6 +65,22 @@ func TestVisitorsNoticeWhatIsWrong(t *testing.T) {
 	if got := v.crowd.tally; got != want || v.in {
 		t.Errorf("noticed %+v, want %+v and to be logged out", got, want)
 	}
+}
+
+// What a crowd remembers of a long day is bounded, and its end is right.
+func TestCrowdRemembersTheLastMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{began: time.Now()}
+		for range 3 {
+			c.note(true, func(*tally) {})
+			c.note(false, func(*tally) {})
+			line := c.timeline()
+			if last := line[len(line)-1]; last != (bucket{1, 1}) || len(line) > 2*bucketsKept+1 {
+				t.Errorf("%d buckets, the last one %+v", len(line), last)
+			}
+			time.Sleep(50 * time.Minute)
+		}
+	})
 }
 
 func someOutcomes() (all []outcome) {

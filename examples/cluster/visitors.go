@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,11 @@ type tally struct {
 // A bucket is what happened in a tenth of a second.
 type bucket struct{ Good, Failed int }
 
-const bucketTime = 100 * time.Millisecond
+const (
+	bucketTime = 100 * time.Millisecond
+	// bucketsKept is how many are remembered at least: ten minutes' worth.
+	bucketsKept = 6000
+)
 
 // A crowd is visitors who log in, count and look, each with cookies of their own,
 // until it is dismissed.
@@ -56,6 +61,7 @@ type crowd struct {
 	mu      sync.Mutex
 	tally   tally
 	buckets []bucket
+	dropped int // buckets before those
 }
 
 // newCrowd lets n visitors loose on the site at url, which ends in a slash.
@@ -98,26 +104,36 @@ func (c *crowd) soFar() tally {
 	return c.tally
 }
 
-// timeline is what happened in each tenth of a second since the crowd began.
+// timeline is what happened in each tenth of a second since the crowd began, or in
+// the last ten minutes at least.
 func (c *crowd) timeline() []bucket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]bucket(nil), c.buckets...)
+	c.now()
+	return slices.Clone(c.buckets)
+}
+
+// now is the bucket of this instant. The crowd is locked.
+func (c *crowd) now() *bucket {
+	at := int(time.Since(c.began) / bucketTime)
+	if excess := at - c.dropped - 2*bucketsKept; excess > 0 {
+		excess += bucketsKept
+		c.buckets = slices.Delete(c.buckets, 0, min(excess, len(c.buckets)))
+		c.dropped += excess
+	}
+	for len(c.buckets) <= at-c.dropped {
+		c.buckets = append(c.buckets, bucket{})
+	}
+	return &c.buckets[at-c.dropped]
 }
 
 func (c *crowd) note(good bool, f func(*tally)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := int(time.Since(c.began) / bucketTime)
-	for len(c.buckets) <= at && at < 36_000 { // an hour's worth
-		c.buckets = append(c.buckets, bucket{})
-	}
-	if at < len(c.buckets) {
-		if good {
-			c.buckets[at].Good++
-		} else {
-			c.buckets[at].Failed++
-		}
+	if b := c.now(); good {
+		b.Good++
+	} else {
+		b.Failed++
 	}
 	f(&c.tally)
 }
