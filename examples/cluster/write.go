@@ -57,7 +57,7 @@ func reportText(all []outcome, where string) string {
 			o.fault, o.way.inText(), t.Logouts, t.Lost, t.Failed, t.Failed+t.Requests, t.Gap.Seconds())
 		twice, mixed = twice+t.Twice, mixed+t.Mixed
 	}
-	fmt.Fprintf(&b, "\nA visitor who moves twice may be logged out twice. Increments lost are those that were answered 200 and are gone. The longest wait is that of the visitor who had it worst, from asking to a good answer, asking again every %v included. ", retryTime)
+	fmt.Fprintf(&b, "\nA visitor who moves twice may be logged out twice. Increments lost are those that were answered 200 and are gone. The longest wait is that of the visitor who had it worst, from asking to a good answer, asking again every %v included; how much of it is this machine's own, the lines with nothing say. ", retryTime)
 	fmt.Fprintf(&b, "Increments that were counted without having been tried: %d. Answers with somebody else's session: %d.\n\n", twice, mixed)
 	b.WriteString("![Logouts that nobody asked for, by what happens and where sessions are](many-servers-logouts.svg)\n\n")
 	b.WriteString("![The longest wait, by what happens and where sessions are](many-servers-wait.svg)\n\n")
