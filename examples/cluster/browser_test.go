@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sojourn-go/session/internal/browsertest"
-	"github.com/sojourn-go/session/internal/programtest"
 )
 
 // A window is somebody at the page with a real browser.
@@ -73,7 +72,7 @@ func (w *window) quiet() {
 // and stays with shared Redis. The page says so honestly.
 func TestKillTheServerThatAnswered(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4").URL, browsertest.Options{})
+		w := openWindow(t, start(t, "-visitors", "4").URL, browsertest.Options{})
 		w.login()
 		w.end("Kill")
 		w.Reload()
@@ -82,7 +81,7 @@ func TestKillTheServerThatAnswered(t *testing.T) {
 	})
 	t.Run("redis", func(t *testing.T) {
 		needsRedis(t)
-		w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4", "-way", "redis").URL, browsertest.Options{})
+		w := openWindow(t, start(t, "-visitors", "4", "-way", "redis").URL, browsertest.Options{})
 		w.login()
 		w.end("Kill")
 		w.Reload()
@@ -104,7 +103,7 @@ func TestStopTheServerThatAnswered(t *testing.T) {
 			if c.way.NeedsRedis() {
 				needsRedis(t)
 			}
-			w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4", "-way", string(c.way)).URL, browsertest.Options{})
+			w := openWindow(t, start(t, "-visitors", "4", "-way", string(c.way)).URL, browsertest.Options{})
 			w.login()
 			w.end("Stop")
 			w.Reload()
@@ -122,7 +121,7 @@ func TestStopTheServerThatAnswered(t *testing.T) {
 // visitor is there again soon.
 func TestKillTheRedisPrimary(t *testing.T) {
 	needsRedis(t)
-	w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4", "-way", "redis").URL, browsertest.Options{})
+	w := openWindow(t, start(t, "-visitors", "4", "-way", "redis").URL, browsertest.Options{})
 	w.login()
 	w.Wait(".boxes [data-state=primary]")
 	primary := "#" + w.Script(`return document.querySelector(".boxes [data-state=primary]").id`).(string)
@@ -144,7 +143,7 @@ func TestKillTheRedisPrimary(t *testing.T) {
 
 // Without JavaScript the page does the same after each click.
 func TestPageWithoutScript(t *testing.T) {
-	w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4").URL, browsertest.Options{NoScript: true})
+	w := openWindow(t, start(t, "-visitors", "4").URL, browsertest.Options{NoScript: true})
 	w.login()
 	name := w.Text("#answered")
 	w.Follow(`button[aria-label="Kill server ` + name + `"]`)
@@ -159,7 +158,7 @@ func TestPageWithoutScript(t *testing.T) {
 
 // No page is wider than a small phone.
 func TestPageFitsAPhone(t *testing.T) {
-	w := openWindow(t, programtest.Start(t, programtest.Self(t), "-visitors", "4").URL, browsertest.Options{})
+	w := openWindow(t, start(t, "-visitors", "4").URL, browsertest.Options{})
 	w.Look(browsertest.View{Width: 320, Height: 640, Phone: true})
 	w.login()
 	if wide := w.Script("return document.documentElement.scrollWidth"); wide != 320.0 {

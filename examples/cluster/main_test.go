@@ -38,7 +38,16 @@ type guest struct {
 
 func open(t *testing.T, args ...string) *guest {
 	t.Helper()
-	return &guest{programtest.Start(t, programtest.Self(t), args...), programtest.NewVisitor(t), t}
+	return &guest{start(t, args...), programtest.NewVisitor(t), t}
+}
+
+// start runs the program until the end of the test, which asks it to end rather than
+// kill it, so that it takes its files along.
+func start(t *testing.T, args ...string) *programtest.Process {
+	t.Helper()
+	p := programtest.Start(t, programtest.Self(t), args...)
+	t.Cleanup(p.Stop)
+	return p
 }
 
 func (g *guest) press(path string, fields ...string) programtest.Page {
@@ -115,7 +124,6 @@ func TestWithoutRedisThePageNamesThePackage(t *testing.T) {
 	if got := g.figures()["memory.logouts"]; got != "0" {
 		t.Errorf("%s logouts, want 0", got)
 	}
-	g.Stop()
 }
 
 // A server that is killed takes its visitors' sessions along, and one that is
@@ -142,7 +150,6 @@ func TestButtonsKillStopAndStartServers(t *testing.T) {
 	if got := g.Submit(g.URL+"login", "user", "alice").Status; got != http.StatusServiceUnavailable {
 		t.Errorf("a login without any server: %d, want 503", got)
 	}
-	g.Stop()
 }
 
 // Only pages of the program itself may press its buttons, and only this machine
@@ -182,11 +189,11 @@ func TestEverythingEndsWithTheProgram(t *testing.T) {
 	if _, err := os.Stat("/proc/self/environ"); err != nil {
 		t.Skip("whose processes run is read from Linux's /proc")
 	}
-	for name, end := range map[string]func(*guest){"SIGTERM": func(g *guest) { g.Stop() }, "SIGKILL": func(g *guest) { g.Kill() }} {
+	for name, end := range map[string]func(*programtest.Process){"SIGTERM": (*programtest.Process).Stop, "SIGKILL": (*programtest.Process).Kill} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			t.Setenv("TMPDIR", dir)
-			g := open(t, "-visitors", "2")
+			p := programtest.Start(t, programtest.Self(t), "-visitors", "2")
 			started := 3 + 1 // servers and the program
 			if _, err := redisBinary(); err == nil {
 				started += 6
@@ -194,11 +201,14 @@ func TestEverythingEndsWithTheProgram(t *testing.T) {
 			if got := processesIn(dir); got != started {
 				t.Errorf("%d processes, want %d", got, started)
 			}
-			end(g)
+			end(p)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			if err := waitUntil(ctx, "all processes to end", func() bool { return processesIn(dir) == 0 }); err != nil {
 				t.Error(err)
+			}
+			if left, _ := os.ReadDir(dir); name == "SIGTERM" && len(left) > 0 {
+				t.Errorf("files are left: %v", left)
 			}
 		})
 	}
