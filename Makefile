@@ -1,4 +1,4 @@
-.PHONY: check test redis faults soak fuzz bench
+.PHONY: check test redis faults soak report fuzz bench
 
 check: # everything that CI checks
 	bash .ci/run
@@ -14,6 +14,9 @@ faults: # kills, pauses and cuts off Redis servers, and writes the table in docs
 
 soak: # ten minutes of random faults, after which nothing may have grown
 	SESSION_SOAK=10m SESSION_REQUIRE_REDIS=1 go test -count=1 -timeout 20m -v -run TestSoak ./internal/faults
+
+report: # three minutes of servers that are killed, and the figures in docs/many-servers.md
+	go run ./examples/cluster -report
 
 fuzz: # a minute for each fuzz target
 	@set -e; for target in $$(grep -rhoE '^func (Fuzz[A-Za-z0-9]+)' --include='*_test.go' *.go | awk '{print $$2}'); do \

@@ -2,15 +2,10 @@ package main
 
 import (
 	"flag"
-	"image"
-	"image/color"
-	"image/draw"
 	"image/png"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,37 +180,8 @@ func TestScreenshots(t *testing.T) {
 // picture takes one of the whole page.
 func (w *window) picture(name string, width int, phone bool, path string) {
 	w.t.Helper()
-	view := browsertest.View{Width: width, Height: 100, Phone: phone, Dark: phone}
-	w.Look(view)
 	w.Open(w.url + path)
-	view.Height = int(w.Script("return document.documentElement.scrollHeight").(float64))
-	w.Look(view)
-	file, err := os.Create(filepath.Join(screenshots, name+".png"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	encoder := png.Encoder{CompressionLevel: png.BestCompression}
-	if err := encoder.Encode(file, withPalette(w.Screenshot())); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := file.Close(); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// withPalette keeps the 256 most frequent colours, which halves the file of a
-// page without photographs.
-func withPalette(from image.Image) image.Image {
-	count := make(map[color.Color]int)
-	for y := range from.Bounds().Dy() {
-		for x := range from.Bounds().Dx() {
-			count[from.At(x, y)]++
-		}
-	}
-	colours := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int { return count[b] - count[a] })
-	to := image.NewPaletted(from.Bounds(), colours[:min(len(colours), 256)])
-	draw.Draw(to, to.Rect, from, image.Point{}, draw.Src)
-	return to
+	w.Picture(filepath.Join(screenshots, name+".png"), browsertest.View{Width: width, Phone: phone, Dark: phone})
 }
 
 func TestScreenshotsAreSmall(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/sojourn-go/session/internal/child"
 )
 
 type object = map[string]any
@@ -37,7 +39,7 @@ func startDriver(t testing.TB, path string) driver {
 	}
 	cmd := exec.Command(path, "--port=0")
 	cmd.Env = append(os.Environ(), "HOME="+dir) // where Chromium would leave caches and crash reports
-	endWithParent(cmd)
+	child.EndWithParent(cmd)
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sojourn-go/session/internal/child"
 )
 
 // Detection is how long a server must be silent until it is taken for dead. With
@@ -149,7 +151,7 @@ func startSentinel(t testing.TB, lines string) (addr, log string) {
 		t.Fatal(err)
 	}
 	proc := exec.Command(binary(t), file, "--sentinel")
-	endWithParent(proc)
+	child.EndWithParent(proc)
 	if err := proc.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,8 @@ package redistest
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 )
-
-func endWithParent(*exec.Cmd) {}
 
 func pause(t testing.TB, _ *os.Process) {
 	t.Helper()

@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sojourn-go/session/internal/child"
 )
 
 // Config says how a [Server] is run. The zero value is a server without
@@ -144,7 +146,7 @@ func (s *Server) StartWith(args ...string) {
 
 func (s *Server) tryStart(more ...string) error {
 	s.proc = exec.Command(binary(s.t), slices.Concat(s.args, more)...)
-	endWithParent(s.proc)
+	child.EndWithParent(s.proc)
 	var stderr bytes.Buffer
 	s.proc.Stdout, s.proc.Stderr = &stderr, &stderr
 	if err := s.proc.Start(); err != nil {
