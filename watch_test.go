@@ -112,30 +112,35 @@ func TestDoneIsClosedWhenTheSecretDies(t *testing.T) {
 	eachUserStore(t, func(t *testing.T, store session.UserStore) {
 		here := newManager(t, session.Config{Store: store, MaxPerUser: 2})
 		there := newManager(t, session.Config{Store: store, MaxPerUser: 2})
-		t.Run("each", func(t *testing.T) { // which ends before the store does
-			for where, server := range map[string]*session.Manager{"the same server": here, "another server": there} {
-				for what, end := range enders {
-					t.Run(what+" on "+where, func(t *testing.T) {
-						t.Parallel()
-						v, bystander, user := &guest{t: t, manager: here}, &guest{t: t, manager: here}, t.Name()
-						var id uuid.UUID
-						v.visit(func(s *session.Session) { _ = s.Login(user); id = s.ID() })
-						bystander.visit(loginAs("carol, beside " + user))
-						open, second, theirs := v.open(nil), v.open(nil), bystander.open(nil)
-						v.manager = server
-						end(t, server, v, user, id)
-						// Two seconds are promised; a machine that is busy with other tests gets ten.
-						open.within(what, 10*time.Second)
-						second.within(what, 10*time.Second)
-						select {
-						case <-theirs.done:
-							t.Error("Done: the stream of another visitor was ended")
-						default:
-						}
-					})
-				}
+		type ending struct {
+			what                 string
+			open, second, theirs *stream
+		}
+		var all []ending
+		for where, server := range map[string]*session.Manager{"the same server": here, "another server": there} {
+			for how, end := range enders {
+				what := how + " on " + where
+				v, bystander, user := &guest{t: t, manager: here}, &guest{t: t, manager: here}, "alice, "+what
+				var id uuid.UUID
+				v.visit(func(s *session.Session) { _ = s.Login(user); id = s.ID() })
+				bystander.visit(loginAs("carol, beside " + user))
+				all = append(all, ending{what, v.open(nil), v.open(nil), bystander.open(nil)})
+				v.manager = server
+				end(t, server, v, user, id)
 			}
-		})
+		}
+		for _, e := range all {
+			// Two seconds are promised; a machine that is busy with other tests gets ten.
+			e.open.within(e.what, 10*time.Second)
+			e.second.within(e.what, 10*time.Second)
+		}
+		for _, e := range all { // after some polls, not before the first
+			select {
+			case <-e.theirs.done:
+				t.Errorf("Done: %s: the stream of another visitor was ended", e.what)
+			default:
+			}
+		}
 	})
 }
 
