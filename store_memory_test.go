@@ -500,7 +500,8 @@ func BenchmarkMemoryStore(b *testing.B) {
 }
 
 // BenchmarkMemoryStoreSweep reports the longest time that the sweep holds a
-// shard's lock while half of n records expire, and the time it takes in all.
+// shard's lock while half of n records expire, and the time it takes in all. What
+// the machine does meanwhile is not in the longest hold's processor time.
 func BenchmarkMemoryStoreSweep(b *testing.B) {
 	const n = 1_000_000
 	for b.Loop() {
@@ -515,7 +516,7 @@ func BenchmarkMemoryStoreSweep(b *testing.B) {
 			}
 		}
 		runtime.GC()
-		holds := sweepHolds(s, time.Now().Add(2*time.Minute).UnixNano())
+		holds, longest := sweepHolds(s, time.Now().Add(2*time.Minute).UnixNano())
 		if s.Len() != n/2 {
 			b.Fatalf("%d of %d records left", s.Len(), n)
 		}
@@ -527,19 +528,23 @@ func BenchmarkMemoryStoreSweep(b *testing.B) {
 		b.ReportMetric(float64(sum.Milliseconds()), "sweep-ms")
 		b.ReportMetric(float64(holds[len(holds)*999/1000].Microseconds()), "p99.9-hold-us")
 		b.ReportMetric(float64(holds[len(holds)-1].Microseconds()), "longest-hold-us")
+		b.ReportMetric(float64(longest.Microseconds()), "longest-hold-cpu-us")
 	}
 }
 
-// sweepHolds is MemoryStore.collect with a clock.
-func sweepHolds(s *MemoryStore, now int64) (holds []time.Duration) {
+// sweepHolds is MemoryStore.collect with two clocks: that on the wall, which goes
+// on while others have the processor, and the thread's own.
+func sweepHolds(s *MemoryStore, now int64) (holds []time.Duration, longest time.Duration) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for again := true; again; {
 		again = false
 		for i := range s.shards {
-			start := time.Now()
+			start, cpu := time.Now(), threadCPU()
 			_, more := s.shards[i].collect(now)
+			holds, longest = append(holds, time.Since(start)), max(longest, threadCPU()-cpu)
 			again = again || more
-			holds = append(holds, time.Since(start))
 		}
 	}
-	return holds
+	return holds, longest
 }
