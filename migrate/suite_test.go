@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,17 @@ type stage struct {
 	at       place
 	ahead    session.UserStore // in NewOnly's place
 	behind   session.UserStore // in WriteOld's
+
+	enlisting sync.Mutex
+}
+
+// Enlist comes one after the other: of logins that come at once, the order of the
+// primary's list changes to that of the other one when the primary drops those of
+// whom it has no record (see union), as here of all.
+func (s *stage) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) ([]uuid.UUID, session.Cut, error) {
+	s.enlisting.Lock()
+	defer s.enlisting.Unlock()
+	return s.UserStore.Enlist(ctx, list, id, ttl, most)
 }
 
 func newStage(t testing.TB, old, new session.Store, phase Phase, at place) session.UserStore {
@@ -53,7 +65,7 @@ func newStage(t testing.TB, old, new session.Store, phase Phase, at place) sessi
 	if at == wherePhaseMakes {
 		return phased
 	}
-	return &stage{phased, old, new, at, open(t, old, new, WriteNew), open(t, old, new, WriteOld)}
+	return &stage{UserStore: phased, old: old, new: new, at: at, ahead: open(t, old, new, WriteNew), behind: open(t, old, new, WriteOld)}
 }
 
 func (s *stage) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {

@@ -79,6 +79,8 @@ func (s *userMover) List(ctx context.Context, list string) ([]uuid.UUID, error) 
 
 // union puts those first that only the other store lists: in WriteNew they were
 // enlisted before. In WriteOld they are of a neighbour that is ahead, and come last.
+// Of logins that came at once, the two stores may have different orders: which one
+// is seen can change when a store drops those of whom it has no record.
 func (s *userMover) union(inOld, inNew []uuid.UUID) []uuid.UUID {
 	if s.phase == WriteOld {
 		return append(slices.Clone(inOld), without(inNew, inOld)...)
