@@ -3,7 +3,6 @@ package session_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -109,7 +108,7 @@ func requireNamed(t *testing.T, s session.Store, want string) {
 	named := false
 	check := func(err error) {
 		t.Helper()
-		if err == nil || errors.Is(err, context.DeadlineExceeded) { // a busy machine has no time for a handshake
+		if err == nil || err == context.DeadlineExceeded { // itself: a busy machine has no time for a handshake
 			return
 		}
 		requireClean(t, err)
