@@ -3,10 +3,10 @@ package handover
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -100,9 +100,13 @@ func announce(ctx context.Context, shared session.Store, id uuid.UUID, rec sessi
 	return there.Version, shared.Touch(ctx, id, there.Version, ttl)
 }
 
+// newVersion is from crypto/rand, because two machines that were resumed from one
+// snapshot would draw the same from another generator.
 func newVersion() uint64 {
+	var b [8]byte
 	for {
-		if v := rand.Uint64(); v != 0 {
+		rand.Read(b[:])
+		if v := binary.BigEndian.Uint64(b[:]); v != 0 {
 			return v
 		}
 	}

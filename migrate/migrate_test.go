@@ -153,11 +153,10 @@ func TestAfterAnIdleTimeoutOfWriteNewTheOldStoreIsEmpty(t *testing.T) {
 		old, new := new(session.MemoryStore), new(session.MemoryStore)
 		behind, s := open(t, old, new, WriteOld), open(t, old, new, WriteNew)
 		ids := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
-		for i, id := range ids {
+		for _, id := range ids {
 			if _, err := behind.Save(t.Context(), id, 0, session.Record{Version: 1, Data: []byte("1")}, time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			_ = i
 		}
 		time.Sleep(time.Hour / 2)
 		if err := s.Touch(t.Context(), ids[0], 1, time.Hour); err != nil {

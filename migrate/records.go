@@ -2,8 +2,8 @@ package migrate
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
-	"math/rand/v2"
 	"time"
 
 	"github.com/sojourn-go/session"
@@ -28,7 +28,13 @@ const (
 	envelopeHead = len(envelopeName) + 8 + 8
 )
 
-func newVersion() uint64 { return versionTag | rand.Uint64()>>tagBits }
+// newVersion is from crypto/rand, because two machines that were resumed from one
+// snapshot would draw the same from another generator.
+func newVersion() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return versionTag | binary.BigEndian.Uint64(b[:])>>tagBits
+}
 
 // tagged says of a version whether it may be of this package.
 func tagged(version uint64) bool { return version>>(64-tagBits) == versionTag>>(64-tagBits) }
