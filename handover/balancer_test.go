@@ -34,7 +34,8 @@ type backend struct {
 	proxy   *httputil.ReverseProxy
 	url     string
 	leaving atomic.Bool
-	up      atomic.Bool // as the balancer sees it
+	up      atomic.Bool  // as the balancer sees it
+	sent    atomic.Int64 // requests of the balancer that have no answer yet
 }
 
 func startBackend(t *testing.T, name string, shared session.Store) *backend {
@@ -90,7 +91,10 @@ func (b *backend) leave(ctx context.Context) (report handover.Report, err error)
 		}
 	}
 	b.leaving.Store(true)
-	for b.up.Load() && ctx.Err() == nil {
+	// A request that the balancer sent off before it noticed may still be on its
+	// way, and net/http closes a new connection without an answer once Shutdown
+	// has begun.
+	for (b.up.Load() || b.sent.Load() > 0) && ctx.Err() == nil {
 		time.Sleep(checkEvery)
 	}
 	return report, errors.Join(b.http.Shutdown(ctx), b.m.Close(ctx))
@@ -166,15 +170,30 @@ func (l *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var up []*backend
 	was, _ := r.Cookie("server")
 	for _, b := range l.known() {
-		if !b.up.Load() {
-			continue
+		if was != nil && was.Value == b.name && b.send(w, r) {
+			return
 		}
-		if up = append(up, b); was != nil && was.Value == b.name {
-			b.proxy.ServeHTTP(w, r)
+		if b.up.Load() {
+			up = append(up, b)
+		}
+	}
+	for _, i := range rand.Perm(len(up)) {
+		w.Header().Set("Set-Cookie", (&http.Cookie{Name: "server", Value: up[i].name}).String())
+		if up[i].send(w, r) {
 			return
 		}
 	}
-	b := up[rand.IntN(len(up))]
-	http.SetCookie(w, &http.Cookie{Name: "server", Value: b.name})
+	http.Error(w, "no server is up", http.StatusBadGateway)
+}
+
+// send counts a request before it looks whether b is up, so that one who sees b
+// down and nothing sent knows that nothing will come.
+func (b *backend) send(w http.ResponseWriter, r *http.Request) bool {
+	b.sent.Add(1)
+	defer b.sent.Add(-1)
+	if !b.up.Load() {
+		return false
+	}
 	b.proxy.ServeHTTP(w, r)
+	return true
 }

@@ -13,8 +13,10 @@
 //	mux.Handle("GET /health", store.Health()) // for the load balancer
 //
 // At the end, in this order: Drain; then Health answers 503; wait until the
-// balancer has noticed; http.Server.Shutdown; [session.Manager.Close]; close the
-// shared store. The example of the package is the whole of it.
+// balancer has noticed, and a second for what it sent off last, because net/http
+// hangs up on a new connection once Shutdown has begun; http.Server.Shutdown;
+// [session.Manager.Close]; close the shared store. The example of the package is
+// the whole of it.
 //
 // # Where a record is
 //

@@ -27,7 +27,7 @@ func Example() {
 func serve() error {
 	const (
 		drainWithin  = 30 * time.Second
-		balancerSees = 3 * 2 * time.Second // fall times interval
+		balancerSees = 3*2*time.Second + time.Second // fall times interval, and what is on its way
 		stopWithin   = 20 * time.Second
 	)
 	shared, err := session.Open(os.Getenv("SESSION_STORE")) // redis://...
