@@ -74,6 +74,14 @@ func (s *userMover) List(ctx context.Context, list string) ([]uuid.UUID, error) 
 	if err != nil {
 		return nil, err
 	}
+	if s.phase == WriteOld && len(without(inNew, inOld)) > 1 {
+		// Of logins that came in between the two lists, the old store has the order.
+		again, err := s.old.List(ctx, list)
+		if err != nil {
+			return nil, err
+		}
+		inOld = append(slices.Clone(inOld), without(again, inOld)...)
+	}
 	return s.union(inOld, inNew), nil
 }
 
