@@ -269,7 +269,9 @@ func TestResponseR6SilentErrorHandler(t *testing.T) {
 	})
 }
 
-// gone asks as the visitor, and leaves when the handler says so.
+// gone asks as the visitor, and leaves when the handler says so. Over TLS the server
+// hears of that before the client has closed the connection, so that an answer which
+// comes at once may still be taken: what the client gets is not asked.
 func (s *tcpSite) gone(cookie *http.Cookie, leave <-chan struct{}) {
 	s.w.Helper()
 	r := s.request("GET", cookie)
@@ -278,7 +280,6 @@ func (s *tcpSite) gone(cookie *http.Cookie, leave <-chan struct{}) {
 	go func() { <-leave; cancel() }()
 	if resp, err := s.Client().Do(r.WithContext(ctx)); err == nil {
 		_ = resp.Body.Close()
-		s.w.Errorf("a client that left got %s", resp.Status)
 	}
 }
 
