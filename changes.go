@@ -265,25 +265,33 @@ func (o *outcome) maxValues(base *content) int {
 }
 
 // appendValues encodes what the outcome leaves of base, nil for none, in
-// ascending order of names.
+// ascending order of names. What stays side by side is copied as it is, because a
+// value has one encoding (T5).
 func (o *outcome) appendValues(out []byte, base *content) []byte {
 	in := reader{}
 	if base != nil {
 		in = base.values()
 	}
-	changes := o.changes
-	for in.more() {
+	changes, from := o.changes, 0
+	for in.more() && (len(changes) > 0 || o.keep != keepAll) {
+		at := in.at
 		v := in.value()
+		stays := o.keep.keeps(v)
+		if stays && (len(changes) == 0 || changes[0].name > string(v.name)) {
+			continue
+		}
+		out = append(out, in.data[from:at]...)
 		for len(changes) > 0 && changes[0].name < string(v.name) {
 			out, changes = changes[0].append(out), changes[1:]
 		}
 		if len(changes) > 0 && changes[0].name == string(v.name) {
-			continue // the change comes instead, in its turn
+			out, changes, stays = changes[0].append(out), changes[1:], false
 		}
-		if o.keep.keeps(v) {
-			out = appendValue(out, v.name, v.data, v.survives)
+		if from = in.at; stays {
+			from = at
 		}
 	}
+	out = append(out, in.data[from:]...)
 	for i := range changes {
 		out = changes[i].append(out)
 	}

@@ -36,18 +36,33 @@ type attempt struct {
 
 // commit saves what this request did so far. One runs at a time.
 func (s *Session) commit(ctx context.Context, mode commitMode) error {
-	refusals, unchanged := s.unchanged(mode)
+	s.mu.Lock()
+	unchanged, refusals := s.unchanged(), s.seldom().refusals
+	s.mu.Unlock()
 	if unchanged {
 		return nil
 	}
+	return s.commitSteps(ctx, mode, refusals)
+}
+
+// unchanged reports whether there is nothing to commit.
+func (s *Session) unchanged() bool {
+	return len(s.steps()) == 0 && (s.rare == nil || s.rare.inDoubt == nil)
+}
+
+// commitSteps is commit for a session that had refusals commits refused when it
+// was looked at.
+func (s *Session) commitSteps(ctx context.Context, mode commitMode, refusals int) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()
 	if err := s.clearDoubt(ctx, mode); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	n := len(s.steps)
-	s.frozen = n
+	n := len(s.steps())
+	if n > 0 {
+		s.room.frozen = n
+	}
 	// From here on another goroutine's Login is too late, and must be told so: the
 	// header takes the cookie of this commit, and there is no further one (R7).
 	s.begun = s.begun || mode == commitResponse
@@ -60,18 +75,6 @@ func (s *Session) commit(ctx context.Context, mode commitMode) error {
 		return err
 	}
 	return errors.Join(s.try(ctx, mode, attempt{n: n}), err)
-}
-
-// unchanged reports, for the most common of requests at the least cost, that
-// there is nothing to commit; else how many commits were refused before this one.
-func (s *Session) unchanged(mode commitMode) (refusals int, unchanged bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.steps) > 0 || s.rare != nil && s.rare.inDoubt != nil {
-		return s.seldom().refusals, false
-	}
-	s.begun = s.begun || mode == commitResponse
-	return 0, true
 }
 
 // updateNow adds an update and commits it, with no other commit in between that
@@ -98,9 +101,9 @@ func (s *Session) updateNow(ctx context.Context, name string, survives bool, f u
 func (s *Session) clearDoubt(ctx context.Context, mode commitMode) error {
 	s.mu.Lock()
 	doubt := s.seldom().inDoubt
-	moot := doubt != nil && slices.ContainsFunc(s.steps[doubt.n:], func(st step) bool { return st.op == opDestroy })
+	moot := doubt != nil && slices.ContainsFunc(s.steps()[doubt.n:], func(st step) bool { return st.op == opDestroy })
 	if moot {
-		s.steps, s.frozen = s.steps[doubt.n:], 0
+		s.room.steps, s.room.frozen = s.room.steps[doubt.n:], 0
 		s.rare.inDoubt, s.rare.moot = nil, doubt
 	}
 	s.mu.Unlock()
@@ -114,7 +117,7 @@ func (s *Session) clearDoubt(ctx context.Context, mode commitMode) error {
 // the header without its being sent.
 func (s *Session) commitHijack(ctx context.Context) error {
 	s.mu.Lock()
-	unsent := s.cookie != nil
+	unsent := s.room != nil && s.room.cookie != nil
 	s.mu.Unlock()
 	if unsent { // Save made it before
 		return ErrCommitted
@@ -126,8 +129,8 @@ func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
 	s.mu.Lock()
 	c := committer{
 		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
-		plan: s.steps[:a.n], base: s.base, standing: s.standing, before: s.identity(),
-		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.freshID, freshAt: s.freshAt,
+		plan: s.room.steps[:a.n], base: s.base, standing: s.standing, before: s.identity(),
+		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.room.freshID, freshAt: s.room.freshAt,
 	}
 	s.mu.Unlock()
 	if c.base.exists() {
@@ -201,7 +204,7 @@ func (c *committer) inTurn() error {
 // now is when the commit began, if its store answers at once: reading the clock at
 // each step was a twentieth of a write in memory.
 func (c *committer) now() time.Time {
-	if c.m.inMemory {
+	if c.m.memory != nil {
 		return c.began
 	}
 	return time.Now()
@@ -371,10 +374,11 @@ func (c *committer) settle(err error) {
 			c.standing = ended // as before, for relogin
 		}
 	}
-	s.frozen = 0
+	r := s.room
+	r.frozen = 0
 	s.cleared()
-	if s.steps = s.steps[c.n:]; len(s.steps) == 0 {
-		s.steps = nil
+	if r.steps = r.steps[c.n:]; len(r.steps) == 0 {
+		r.steps = nil
 	}
 	if c.deleted != uuid.Nil || c.standing != ended { // else base stays, for reads
 		s.base = c.base
@@ -387,9 +391,9 @@ func (c *committer) settle(err error) {
 		return
 	}
 	s.standing, s.saved = live, true
-	s.loaded, s.left = c.at, c.left
+	s.loaded, s.left = c.at.UnixNano(), c.left
 	if c.outcome.fresh {
-		s.freshID, s.freshAt, s.returning = uuid.Nil, 0, false
+		r.freshID, r.freshAt, s.returning = uuid.Nil, 0, false
 	}
 }
 
@@ -413,19 +417,19 @@ func (c *committer) leaveInDoubt() {
 	}
 	inDoubt := c.attempt // a copy, so that c itself need not be on the heap
 	inDoubt.n = len(c.plan)
-	s.steps = s.steps[c.n-inDoubt.n:]
-	s.rarely().inDoubt, s.frozen = &inDoubt, inDoubt.n
+	s.room.steps = s.room.steps[c.n-inDoubt.n:]
+	s.rarely().inDoubt, s.room.frozen = &inDoubt, inDoubt.n
 	if c.deleted != uuid.Nil || c.moved {
 		s.base, s.standing = c.base, c.standing
-		s.freshID, s.freshAt = c.freshID, c.freshAt
+		s.room.freshID, s.room.freshAt = c.freshID, c.freshAt
 		s.setCookie(c)
 	}
 }
 
 // forgetFresh takes the ID back that a session was to get which did not come to be.
 func (s *Session) forgetFresh() {
-	if len(s.steps) == 0 {
-		s.freshID, s.freshAt = uuid.Nil, 0
+	if len(s.room.steps) == 0 {
+		s.room.freshID, s.room.freshAt = uuid.Nil, 0
 	}
 }
 
@@ -434,12 +438,12 @@ func (s *Session) forgetFresh() {
 func (s *Session) setCookie(c *committer) {
 	switch {
 	case c.wrote && c.line != nil:
-		s.cookie = c.line
+		s.room.cookie = c.line
 	case c.deleted != uuid.Nil && c.clear:
 		line := c.m.cookie.clear()
-		s.cookie = &line
+		s.room.cookie = &line
 	case c.deleted != uuid.Nil, c.standing == ended && s.base.exists():
-		s.cookie = nil // what it opened is gone
+		s.room.cookie = nil // what it opened is gone
 	}
 }
 

@@ -82,7 +82,7 @@ func (c *storeContext) release() {
 // are over. A [MemoryStore] answers at once and knows no values: it needs none of
 // this.
 func (m *Manager) storeContext(request context.Context, now time.Time, d time.Duration) (ctx context.Context, release func()) {
-	if m.inMemory {
+	if m.memory != nil {
 		return context.Background(), func() {}
 	}
 	c := &storeContext{Context: request, deadline: now.Add(d)}

@@ -94,7 +94,7 @@ func (x *exchange) load(lines []string) error {
 	defer release()
 	opened := 0
 	for i := range candidates {
-		standing, err := x.try(ctx, &candidates[i], opened == 0, now)
+		standing, err := x.try(ctx, &candidates[i], opened == 0, now.UnixNano())
 		if err != nil {
 			return err
 		}
@@ -104,16 +104,16 @@ func (x *exchange) load(lines []string) error {
 	}
 	if opened > 1 {
 		x.m.event(x.parent(), Event{Kind: EventAmbiguousCookie})
-		x.session.present(content{}, anonymous, 0, now)
+		x.session.present(content{}, anonymous, 0, 0)
 	}
 	return nil
 }
 
 // try looks up one token. The session takes what it opens, or, while nothing
 // better is known, why it opens nothing.
-func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time) (standing, error) {
+func (x *exchange) try(ctx context.Context, t *token, first bool, now int64) (standing, error) {
 	id := t.id()
-	stored, err := x.m.store.Load(ctx, id)
+	stored, err := x.m.load(ctx, id, now)
 	if errors.Is(err, ErrNotFound) {
 		x.m.event(x.parent(), Event{Kind: EventUnknownToken})
 		return anonymous, nil
@@ -122,8 +122,8 @@ func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time)
 		x.m.event(x.parent(), Event{Kind: EventStoreFailed, ID: id, Err: err})
 		return anonymous, &Error{Op: "load", Err: err}
 	}
-	base, err := parseRecord(stored, id)
-	if err != nil {
+	var base content
+	if err := base.parse(&stored, &id); err != nil {
 		x.m.event(x.parent(), Event{Kind: EventRecordRefused, ID: id, Err: err})
 		if errors.Is(err, errUnreadable) && x.session.standing != live {
 			x.session.standing = unreadable
@@ -131,7 +131,7 @@ func (x *exchange) try(ctx context.Context, t *token, first bool, now time.Time)
 		return anonymous, nil
 	}
 	hash := hashSecret(x.m.name, t)
-	switch is := x.judge(&base, &hash, now.UnixMilli()); {
+	switch is := x.judge(&base, &hash, now/int64(time.Millisecond)); {
 	case is == live && first:
 		x.session.present(base, live, stored.TTL, now)
 		return live, nil
@@ -159,39 +159,46 @@ func (x *exchange) judge(base *content, hash *[hashSize]byte, now int64) standin
 	return anonymous
 }
 
-// present gives the session what the request's token opened.
-func (s *Session) present(base content, is standing, left time.Duration, at time.Time) {
+// present gives the session what the request's token opened, at in nanoseconds
+// since 1970.
+func (s *Session) present(base content, is standing, left time.Duration, at int64) {
 	s.base, s.standing, s.left = base, is, left
 	s.cookied, s.returning, s.loaded = is == live, is == live, at
 }
 
 // serve runs the handler and saves what it left.
 func (x *exchange) serve(next http.Handler) {
-	finished := false
+	finished, closed := false, false
 	defer func() {
 		if !finished {
 			x.abandon()
 		}
-		x.close()
+		if !closed {
+			x.session.close()
+		}
+		if c := x.canceler.Load(); c != nil {
+			c.cancel(context.Canceled)
+		}
 	}()
 	if h := x.writer.rw.Header(); len(h) > 0 {
-		x.writer.before = h.Clone()
+		x.writer.aside = &headers{before: h.Clone()}
 	}
 	if a := x.m.affinity; a != nil { // before the handler, which may change the header
 		x.writer.moved = x.session.cookied && !a.sent(x.request.Header["Cookie"])
 	}
 	next.ServeHTTP(&x.writer, x.request.WithContext(x))
-	x.finish()
+	closed = x.finish()
 	finished = true
 }
 
 // finish commits a response that has not begun (R5), or what was changed after
-// it had (R7), and touches a session that was only read (R4).
-func (x *exchange) finish() {
+// it had (R7), and touches a session that was only read (R4). It reports whether
+// the session is closed already.
+func (x *exchange) finish() (closed bool) {
 	switch x.writer.phase {
 	case open:
 		if x.writer.begin() != nil {
-			return
+			return false
 		}
 	case begun:
 		if err := x.session.commit(x.parent(), commitLate); err != nil {
@@ -203,9 +210,13 @@ func (x *exchange) finish() {
 			x.abandon()
 		}
 		x.writer.settleHeader()
-		return
+		return false
+	}
+	if x.session.closeUntouched() {
+		return true
 	}
 	x.session.touch(x.parent())
+	return false
 }
 
 // abandon drops what a panicking handler had not saved, except a logout (R10).
@@ -219,7 +230,7 @@ func (x *exchange) abandon() {
 	if x.writer.phase == open {
 		// For whoever recovers and writes an error page with our header: it carries
 		// the cookie that a logout clears, or that Save made before the panic.
-		x.writer.seal()
+		x.writer.seal(x.writer.markBegun())
 	}
 }
 
@@ -227,7 +238,7 @@ func (x *exchange) abandon() {
 func (s *Session) logoutPending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.steps[s.frozen:], func(st step) bool { return st.op == opDestroy })
+	return slices.ContainsFunc(s.steps()[s.frozen():], func(st step) bool { return st.op == opDestroy })
 }
 
 // abandon drops all steps, and reports whether a Destroy was one of them, which
@@ -238,10 +249,10 @@ func (s *Session) abandon() (destroys bool) {
 	defer s.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.steps {
-		destroys = destroys || s.steps[i].op == opDestroy
+	if r := s.room; r != nil {
+		destroys = slices.ContainsFunc(r.steps, func(st step) bool { return st.op == opDestroy })
+		r.steps, r.frozen = nil, 0
 	}
-	s.steps, s.frozen = nil, 0
 	s.cleared()
 	if destroys {
 		s.addStep(step{op: opDestroy})
@@ -250,13 +261,6 @@ func (s *Session) abandon() (destroys bool) {
 }
 
 // close ends the session's use (R14).
-func (x *exchange) close() {
-	x.session.close()
-	if c := x.canceler.Load(); c != nil {
-		c.cancel(context.Canceled)
-	}
-}
-
 func (s *Session) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -267,24 +271,36 @@ func (s *Session) close() {
 	}
 }
 
+// closeUntouched closes a session that is not due for a touch and has no watcher,
+// as most are: what touch and close would do, under one lock.
+func (s *Session) closeUntouched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.touchDue() || s.rare != nil && s.rare.watcher != nil {
+		return false
+	}
+	s.closed = true
+	return true
+}
+
+// touchDue reports whether base was only read, for long enough (R4).
+func (s *Session) touchDue() bool {
+	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, time.Duration(s.x.m.endOf(&s.base)*int64(time.Millisecond)-s.loaded))
+}
+
 // touch extends the idle time of a session that was not saved, if that is due
 // (R4). It changes nothing but the end (E4), and a failure is no error page.
 func (s *Session) touch(ctx context.Context) {
 	s.mu.Lock()
-	due := s.standing == live && !s.saved && s.x.m.touchDue(s.left, timeOf(s.x.m.endOf(&s.base)).Sub(s.loaded))
-	if !due {
-		s.mu.Unlock()
-		return
-	}
-	base, loaded := s.base, s.loaded
+	due, base := s.touchDue(), s.base
 	s.mu.Unlock()
-	if !s.x.m.writes.enter() {
+	if !due || !s.x.m.writes.enter() {
 		return
 	}
 	defer s.x.m.writes.leave()
 	call, release := s.x.m.storeContext(ctx, time.Now(), s.x.m.timeout)
 	defer release()
-	ttl, err := s.touchTTL(call, &base, loaded)
+	ttl, err := s.touchTTL(call, &base)
 	if err == nil && ttl >= time.Millisecond {
 		err = s.x.m.store.Touch(call, base.id(), base.version, ttl)
 	}
@@ -296,9 +312,9 @@ func (s *Session) touch(ctx context.Context) {
 // touchTTL is what a touch should leave. A stream that stayed open does not
 // count as activity: its idle time began with the request, and it looks again
 // first, so that it takes nothing from a touch that came after (R4, E4).
-func (s *Session) touchTTL(ctx context.Context, base *content, loaded time.Time) (time.Duration, error) {
+func (s *Session) touchTTL(ctx context.Context, base *content) (time.Duration, error) {
 	untilEnd := time.Until(timeOf(s.x.m.endOf(base)))
-	since := time.Since(loaded)
+	since := sinceStart() - s.began
 	if since < s.x.m.idle/10 {
 		return min(s.x.m.idle, untilEnd), nil
 	}

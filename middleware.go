@@ -89,8 +89,8 @@ type Manager struct {
 	queue        queue
 	watch        watch
 	cuts         cuts
-	inMemory     bool   // the store is a MemoryStore, which never waits
-	guard        *guard // around the store; nil: inMemory
+	memory       *MemoryStore // the store, if it is one, which never waits; else nil
+	guard        *guard       // around the store, if it is not
 	writes       *writes
 	life         context.Context // ends with Close
 	endLife      context.CancelFunc
@@ -122,10 +122,7 @@ func New(cfg Config) (*Manager, error) {
 	if m.logger == nil {
 		m.logger = slog.Default()
 	}
-	switch m.store.(type) {
-	case *MemoryStore, *openMemory: // not what embeds one: that may wait
-		m.inMemory = true
-	default:
+	if m.memory = asMemory(m.store); m.memory == nil {
 		m.setGuard()
 	}
 	m.writes = &writes{drained: make(chan struct{})}
@@ -275,6 +272,14 @@ func (m *Manager) revoke(ctx context.Context, id uuid.UUID, may func(owner strin
 	m.watch.gone(id)
 	m.event(ctx, Event{Kind: EventRevoked, ID: id, User: stored.Owner})
 	return nil
+}
+
+// load asks the store. A MemoryStore is asked about now, in nanoseconds since 1970.
+func (m *Manager) load(ctx context.Context, id uuid.UUID, now int64) (Record, error) {
+	if m.memory != nil {
+		return m.memory.loadAt(id, now)
+	}
+	return m.store.Load(ctx, id)
 }
 
 // endOf is the end of the record's lifetime in milliseconds. A configuration

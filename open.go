@@ -69,6 +69,18 @@ type openMemory struct{ MemoryStore }
 
 func (*openMemory) Close() error { return nil }
 
+// asMemory returns a store that is a MemoryStore, nil for others: what embeds one
+// may wait.
+func asMemory(store Store) *MemoryStore {
+	switch s := store.(type) {
+	case *MemoryStore:
+		return s
+	case *openMemory:
+		return &s.MemoryStore
+	}
+	return nil
+}
+
 type openRedis struct {
 	*RedisStore
 	close func() error

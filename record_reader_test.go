@@ -49,7 +49,7 @@ type foreignValue struct {
 func (c *content) foreign() foreignRecord {
 	f := foreignRecord{
 		ID: c.id(), Hash: hex.EncodeToString(c.hash()), User: c.user,
-		Created: c.created, Authenticated: c.authenticated, End: c.end, Written: c.written,
+		Created: c.created, Authenticated: c.authenticated, End: c.end, Written: c.written(),
 		Superseded: []foreignEntry{}, Recent: []foreignEntry{}, Values: []foreignValue{},
 	}
 	for in := (reader{data: c.superseded()}); in.more(); {

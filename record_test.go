@@ -69,7 +69,7 @@ func TestT5GoldenRecordsAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.user != "alice" || c.created != d.created || c.authenticated != d.authenticated || c.end != d.end || c.written != d.written {
+	if c.user != "alice" || c.created != d.created || c.authenticated != d.authenticated || c.end != d.end || c.written() != d.written {
 		t.Errorf("header: got %+v", c)
 	}
 	v, ok := c.lookup("cart")
@@ -175,7 +175,7 @@ func reencode(c *content) []byte {
 	id := c.id()
 	b = append(b, id[:]...)
 	b = append(b, c.hash()...)
-	d := draft{id: id, user: c.user, created: c.created, authenticated: c.authenticated, end: c.end, written: c.written, outcome: &outcome{}}
+	d := draft{id: id, user: c.user, created: c.created, authenticated: c.authenticated, end: c.end, written: c.written(), outcome: &outcome{}}
 	copy(d.hash[:], c.hash())
 	whole := d.encode()
 	b = append(b, whole[recordTimesAt:len(whole)-2]...) // without its two empty histories

@@ -29,18 +29,18 @@ type response struct {
 	x     *exchange
 	phase phase
 
-	minted  bool        // our Set-Cookie is in the header
-	affine  bool        // and that of the affinity
-	moved   bool        // the request's session comes without this server's name
-	fields  int32       // how many the header had when it was complete
-	before  http.Header // what the header held when the manager was entered (R6)
-	failure *failure    // once failed
-	vary    [1]string   // the header's own, so that no two responses share a slice
-	cache   [1]string
+	minted bool      // our Set-Cookie is in the header
+	affine bool      // and that of the affinity
+	moved  bool      // the request's session comes without this server's name
+	fields int32     // how many the header had when it was complete
+	aside  *headers  // for a save that fails; nil: no header was there before
+	vary   [1]string // the header's own, so that no two responses share a slice
+	cache  [1]string
 }
 
-// A failure is the two headers of a response that was answered for the handler.
-type failure struct {
+// headers are those of a response that is answered for the handler (R6).
+type headers struct {
+	before http.Header // what was there when the manager was entered
 	after  http.Header // what the handler still sets
 	answer http.Header // what the error handler set
 }
@@ -53,7 +53,7 @@ func (w *response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "session.Response
 // otherwise still take on what the handler sets for its page (R6).
 func (w *response) Header() http.Header {
 	if w.phase == failed {
-		return w.failure.after
+		return w.aside.after
 	}
 	return w.rw.Header()
 }
@@ -174,17 +174,20 @@ func (w *response) ready() error {
 // begin commits. On success the header is complete; otherwise the error handler
 // has answered (R6).
 func (w *response) begin() error {
-	if err := w.x.session.commit(w.x.parent(), commitResponse); err != nil {
-		w.fail(err)
-		return err
+	line, looked, unchanged := w.markUnchangedBegun()
+	if !unchanged {
+		if err := w.x.session.commitSteps(w.x.parent(), commitResponse, 0); err != nil {
+			w.fail(err)
+			return err
+		}
+		line, looked = w.markBegun()
 	}
-	w.seal()
+	w.seal(line, looked)
 	return nil
 }
 
 // seal completes the header: our cookie, and what it means to caches (R12).
-func (w *response) seal() {
-	line, looked := w.markBegun()
+func (w *response) seal(line *string, looked bool) {
 	h := w.rw.Header()
 	w.stripCookie(&w.x.m.cookie, 0)
 	if line != nil {
@@ -231,8 +234,28 @@ func (w *response) markBegun() (line *string, looked bool) {
 	s := &w.x.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	line, s.cookie, s.begun = s.cookie, nil, true
-	return line, s.looked
+	return s.takeCookie(), s.looked
+}
+
+// markUnchangedBegun is markBegun for a session that needs no commit, as most do:
+// one look under one lock.
+func (w *response) markUnchangedBegun() (line *string, looked, unchanged bool) {
+	s := &w.x.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.unchanged() {
+		return nil, false, false
+	}
+	w.phase = begun
+	return s.takeCookie(), s.looked, true
+}
+
+func (s *Session) takeCookie() (line *string) {
+	if r := s.room; r != nil {
+		line, r.cookie = r.cookie, nil
+	}
+	s.begun = true
+	return line
 }
 
 // stripCookie removes cookies of our name that are not ours (R13): all but the
@@ -286,7 +309,7 @@ func (w *response) settleHeader() {
 	h := w.rw.Header()
 	if w.phase == failed {
 		clear(h)
-		maps.Copy(h, w.failure.answer)
+		maps.Copy(h, w.aside.answer)
 		return
 	}
 	switch {
@@ -323,14 +346,17 @@ func variesByCookie(lines []string) bool {
 // fail answers for the handler, whose page must not look as if the save had
 // worked (R6).
 func (w *response) fail(err error) {
-	w.phase, w.failure = failed, &failure{after: make(http.Header)}
+	if w.aside == nil {
+		w.aside = new(headers)
+	}
+	w.phase, w.aside.after = failed, make(http.Header)
 	w.markFailed()
 	h := w.rw.Header()
 	clear(h)
-	maps.Copy(h, w.before)
+	maps.Copy(h, w.aside.before)
 	w.x.cancelable().cancel(err)
 	w.x.m.answer(w.rw, w.x.request, err)
-	w.failure.answer = h.Clone()
+	w.aside.answer = h.Clone()
 }
 
 // markFailed closes the session for cookies and forgets the one that waited.
@@ -338,5 +364,5 @@ func (w *response) markFailed() {
 	s := &w.x.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cookie, s.begun = nil, true
+	s.takeCookie()
 }

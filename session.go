@@ -28,26 +28,11 @@ type Session struct {
 
 	// committing is held by the one commit of this session that runs.
 	committing sync.Mutex
+	mu         sync.Mutex // guards what follows; never held during I/O
 	// updating counts the functions given to Update that are running now.
 	updating atomic.Int32
 
-	mu sync.Mutex // guards what follows; never held during I/O
-
-	standing standing
-	base     content // as loaded or last committed; none for a new session
-	loaded   time.Time
-	left     time.Duration // what base had left when it was loaded or committed
-
-	steps  []step
-	frozen int // so many steps are part of a commit and no longer change
-
-	freshID uuid.UUID // of the session that steps begin
-	freshAt int64
-
-	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
-
-	began time.Duration // when the request did, since started
-
+	standing  standing
 	looked    bool // the handler consulted the session (R12)
 	cookied   bool // the request's cookie opened a session
 	returning bool // and it is still that one
@@ -56,16 +41,63 @@ type Session struct {
 	closed    bool // the request is over (R14)
 	listed    bool // it never had one: Manager.Sessions made it
 
-	room *room
+	base   content       // as loaded or last committed; none for a new session
+	began  time.Duration // when the request did, since started
+	loaded int64         // when base was loaded or committed, in nanoseconds since 1970
+	left   time.Duration // what base had left then
+
+	room *room // nil until the request changes something
 	rare *rare
 }
 
-// A room is for what most requests change, if they change anything: one step with
-// one change.
+// A room is what a request needs that changes something: apart, because every
+// request carries what is in a Session.
 type room struct {
-	steps   [1]step
-	changes [1]change
+	steps  []step
+	frozen int // so many steps are part of a commit and no longer change
+
+	freshID uuid.UUID // of the session that steps begin
+	freshAt int64
+
+	cookie *string // the Set-Cookie line that waits for the header; the token is nowhere else (T2)
+
+	step   [1]step // room for what most requests need
+	change [1]change
 }
+
+// making is for changing it.
+func (s *Session) making() *room {
+	if s.room == nil {
+		s.room = new(room)
+	}
+	return s.room
+}
+
+// steps are what the request did and did not save yet.
+func (s *Session) steps() []step {
+	if s.room == nil {
+		return nil
+	}
+	return s.room.steps
+}
+
+func (s *Session) frozen() int {
+	if s.room == nil {
+		return 0
+	}
+	return s.room.frozen
+}
+
+// freshID is that of the session that steps begin, uuid.Nil if they begin none.
+func (s *Session) freshID() uuid.UUID {
+	if s.room == nil {
+		return uuid.Nil
+	}
+	return s.room.freshID
+}
+
+// loadedAt is when base was loaded or committed.
+func (s *Session) loadedAt() time.Time { return time.Unix(0, s.loaded) }
 
 // A rare is what few requests come to need: apart, because every request carries
 // what is in a Session.
@@ -186,16 +218,17 @@ func (s *Session) identity() identity {
 	if s.base.exists() {
 		now = identity{s.base.id(), s.base.user, s.base.created, s.base.authenticated, s.x.m.endOf(&s.base)}
 	}
-	for i := range s.steps {
-		switch st := &s.steps[i]; st.op {
+	steps := s.steps()
+	for i := range steps {
+		switch st := &steps[i]; st.op {
 		case opDestroy, opReplace:
 			now = identity{}
 		case opLogin:
 			now.user, now.authenticated = st.user, st.at
 		}
 	}
-	if now.id == uuid.Nil && s.freshID != uuid.Nil {
-		now.id, now.created = s.freshID, s.freshAt
+	if now.id == uuid.Nil && s.freshID() != uuid.Nil {
+		now.id, now.created = s.room.freshID, s.room.freshAt
 	}
 	return now
 }
@@ -233,7 +266,7 @@ func (s *Session) Expires() time.Time {
 	switch now := s.identity(); {
 	case now.id == uuid.Nil:
 		return time.Time{}
-	case s.base.exists() && now.id == s.base.id() && len(s.steps) == 0:
+	case s.base.exists() && now.id == s.base.id() && len(s.steps()) == 0:
 		return s.expires()
 	default: // a save will start both clocks that it may start
 		at := time.Now()
@@ -248,10 +281,10 @@ func (s *Session) Expires() time.Time {
 // expires is when base ends, the touch at the end of this request included.
 func (s *Session) expires() time.Time {
 	end := timeOf(s.x.m.endOf(&s.base))
-	if !s.listed && s.x.m.touchDue(s.left, end.Sub(s.loaded)) {
-		return earlier(s.loaded.Add(s.x.m.idle), end)
+	if !s.listed && s.x.m.touchDue(s.left, end.Sub(s.loadedAt())) {
+		return earlier(s.loadedAt().Add(s.x.m.idle), end)
 	}
-	return earlier(s.loaded.Add(s.left), end)
+	return earlier(s.loadedAt().Add(s.left), end)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -278,11 +311,11 @@ func (s *Session) LastSeen() time.Time {
 		return time.Time{}
 	}
 	// A touch, or a save, left it the idle timeout, unless its lifetime had less.
-	at := timeOf(s.loaded.Add(s.left - s.x.m.idle).UnixMilli())
-	if written := timeOf(s.base.written); at.Before(written) {
+	at := timeOf(s.loadedAt().Add(s.left - s.x.m.idle).UnixMilli())
+	if written := timeOf(s.base.written()); at.Before(written) {
 		return written
 	}
-	return earlier(at, s.loaded)
+	return earlier(at, s.loadedAt())
 }
 
 // User returns the user that the session is bound to, "" if it is anonymous.
@@ -308,14 +341,15 @@ func (s *Session) Names() iter.Seq[string] {
 	for in := s.base.values(); in.more(); {
 		names = append(names, string(in.value().name))
 	}
-	for i := range s.steps {
-		for j := range s.steps[i].changes {
-			names = append(names, s.steps[i].changes[j].name)
+	steps := s.steps()
+	for i := range steps {
+		for j := range steps[i].changes {
+			names = append(names, steps[i].changes[j].name)
 		}
 	}
 	slices.Sort(names)
 	names = slices.DeleteFunc(slices.Compact(names), func(name string) bool {
-		_, found := visible(&s.base, s.steps, name)
+		_, found := visible(&s.base, steps, name)
 		return !found
 	})
 	return slices.Values(names)
@@ -339,12 +373,11 @@ func (s *Session) Login(user string) error {
 	if err := s.cookieCanLeave(); err != nil {
 		return err
 	}
-	now := time.Now().UnixMilli()
 	if bound := s.identity().user; bound != "" && bound != user {
 		s.dropSteps(opReplace)
 	}
-	s.begin(now)
-	s.addStep(step{op: opLogin, user: user, at: now})
+	s.begin()
+	s.addStep(step{op: opLogin, user: user, at: time.Now().UnixMilli()})
 	return nil
 }
 
@@ -444,28 +477,29 @@ func (s *Session) canSave(ctx context.Context) error {
 // dropSteps forgets what was not yet saved and leaves o in its place, if there
 // is something for it to act on.
 func (s *Session) dropSteps(o op) {
-	s.steps = s.steps[:s.frozen]
-	s.freshID, s.freshAt = uuid.Nil, 0
-	if s.base.exists() || s.frozen > 0 || s.standing == superseded || s.standing == unreadable {
+	if r := s.room; r != nil {
+		r.steps = r.steps[:r.frozen]
+		r.freshID, r.freshAt = uuid.Nil, 0
+	}
+	if s.base.exists() || s.frozen() > 0 || s.standing == superseded || s.standing == unreadable {
 		s.addStep(step{op: o}) // the last two to be told that nothing was destroyed
 	}
 }
 
 // begin gives the session an ID if it has none.
-func (s *Session) begin(now int64) {
+func (s *Session) begin() {
 	if s.identity().id == uuid.Nil {
-		s.freshID, s.freshAt = newID(), now
+		r := s.making()
+		r.freshID, r.freshAt = newID(), time.Now().UnixMilli()
 	}
 }
 
 func (s *Session) addStep(st step) {
-	if s.steps == nil {
-		if s.room == nil {
-			s.room = new(room)
-		}
-		s.steps = s.room.steps[:0]
+	r := s.making()
+	if r.steps == nil {
+		r.steps = r.step[:0]
 	}
-	s.steps = append(s.steps, st)
+	r.steps = append(r.steps, st)
 }
 
 // refuse reports, and logs, a change after the request's end (R14).
@@ -482,12 +516,13 @@ func (s *Session) change(name string) *change {
 	if s.refuse("a change of a value") {
 		return nil
 	}
-	if len(s.steps) == s.frozen {
+	if len(s.steps()) == s.frozen() {
 		s.addStep(step{})
 	}
-	st := &s.steps[len(s.steps)-1]
-	if st.changes == nil && len(s.steps) == 1 {
-		st.changes = s.room.changes[:0]
+	r := s.room
+	st := &r.steps[len(r.steps)-1]
+	if st.changes == nil && len(r.steps) == 1 {
+		st.changes = r.change[:0]
 	}
 	return st.put(name)
 }
@@ -495,7 +530,7 @@ func (s *Session) change(name string) *change {
 func (s *Session) get(name string) ([]byte, bool) {
 	s.look()
 	defer s.mu.Unlock()
-	return visible(&s.base, s.steps, name)
+	return visible(&s.base, s.steps(), name)
 }
 
 func (s *Session) set(name string, data []byte, survives bool, err error) {
@@ -503,7 +538,7 @@ func (s *Session) set(name string, data []byte, survives bool, err error) {
 	defer s.mu.Unlock()
 	if c := s.change(name); c != nil {
 		*c = change{name: name, data: data, survives: survives, err: err, known: true}
-		s.begin(time.Now().UnixMilli())
+		s.begin()
 	}
 }
 
@@ -514,7 +549,7 @@ func (s *Session) delete(name string) {
 }
 
 func (s *Session) remove(name string) {
-	if _, found := visible(&s.base, s.steps, name); !found && len(s.steps) == 0 && !s.base.exists() {
+	if _, found := visible(&s.base, s.steps(), name); !found && len(s.steps()) == 0 && !s.base.exists() {
 		return // nothing there, and no session to take it from
 	}
 	if c := s.change(name); c != nil {
@@ -526,7 +561,7 @@ func (s *Session) remove(name string) {
 func (s *Session) take(name string, wanted func([]byte) bool) (found bool) {
 	s.look()
 	defer s.mu.Unlock()
-	data, found := visible(&s.base, s.steps, name)
+	data, found := visible(&s.base, s.steps(), name)
 	if found && wanted(data) {
 		s.remove(name)
 	}
@@ -539,7 +574,7 @@ func (s *Session) take(name string, wanted func([]byte) bool) (found bool) {
 func (s *Session) update(name string, survives bool, f update, freeze bool) (n int, err error) {
 	s.look()
 	defer s.mu.Unlock()
-	old, _ := visible(&s.base, s.steps, name)
+	old, _ := visible(&s.base, s.steps(), name)
 	data, failure := s.runUpdate(f, old)
 	c := s.change(name)
 	if c == nil {
@@ -551,11 +586,11 @@ func (s *Session) update(name string, survives bool, f update, freeze bool) (n i
 	if c.err == nil { // a value that could not be encoded is not healed by an update (R8)
 		c.data, c.survives, c.err = data, survives, failure
 	}
-	s.begin(time.Now().UnixMilli())
+	s.begin()
 	if freeze {
-		s.frozen = len(s.steps)
+		s.room.frozen = len(s.room.steps)
 	}
-	return s.frozen, nil
+	return s.room.frozen, nil
 }
 
 // Format keeps every verb of fmt, %#v included, from printing what is inside (T2).

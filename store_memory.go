@@ -64,7 +64,13 @@ func (s *MemoryStore) Load(ctx context.Context, id uuid.UUID) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, err
 	}
-	sh, now := s.shard(id), time.Now().UnixNano()
+	return s.loadAt(id, time.Now().UnixNano())
+}
+
+// loadAt is Load for a caller that knows what time it was a moment ago: nobody can
+// tell such a Load from one that came a moment earlier.
+func (s *MemoryStore) loadAt(id uuid.UUID, now int64) (Record, error) {
+	sh := s.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	e := sh.table.find(id)
@@ -214,7 +220,7 @@ type memoryShard struct {
 func (sh *memoryShard) save(id uuid.UUID, prev uint64, next Record, ttl time.Duration, takePlace func() bool) (Record, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	now := time.Now().UnixNano()
+	now := time.Now().UnixNano() // not before: a look that came in between may have found the record ended
 	e := sh.table.find(id)
 	live := e.live(now)
 	switch {

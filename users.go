@@ -55,7 +55,7 @@ func (m *Manager) listedSession(ctx context.Context, stored userRecord) *Session
 		return nil
 	}
 	x := newExchange(m, noResponse{}, new(http.Request).WithContext(ctx))
-	x.session.present(base, live, stored.TTL, now)
+	x.session.present(base, live, stored.TTL, now.UnixNano())
 	x.session.closed, x.session.listed = true, true
 	return &x.session
 }

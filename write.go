@@ -169,7 +169,7 @@ func (c *committer) build(o *outcome) (next Record, base content, ttl time.Durat
 	}
 	base = content{ // what parseRecord would say of it
 		data: data, version: c.version, user: o.user,
-		created: d.created, authenticated: d.authenticated, end: d.end, written: d.written,
+		created: d.created, authenticated: d.authenticated, end: d.end,
 		historyAt: uint32(d.historyAt), valuesAt: uint32(d.valuesAt),
 	}
 	next = Record{Version: c.version, Owner: o.user, Data: data}
@@ -179,7 +179,7 @@ func (c *committer) build(o *outcome) (next Record, base content, ttl time.Durat
 
 // window is how long versions are remembered (C5). A MemoryStore loses no answers.
 func (m *Manager) window() time.Duration {
-	if m.inMemory {
+	if m.memory != nil {
 		return 0
 	}
 	return 2 * m.timeout
