@@ -113,7 +113,7 @@ func (w *response) addAffinity(h http.Header, looked bool) {
 	w.affine = true
 	a := w.x.m.affinity
 	w.stripCookie(&a.cookieHeader, 0)
-	addLine(h, "Set-Cookie", a.set(left), new([1]string))
+	h["Set-Cookie"] = withLine(h["Set-Cookie"], a.set(left), new([1]string))
 }
 
 // affinityLeft reports whether the visitor is to come here from now on, and for

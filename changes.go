@@ -33,10 +33,10 @@ type step struct {
 type change struct {
 	name     string
 	data     []byte // the new value, nil when deleted; provisional if there are updates
-	survives bool   // a Login (L2)
 	err      error  // data could not be encoded (R8)
-	known    bool   // data does not depend on what a commit finds: a Set or Delete came last, or first
 	updates  []update
+	survives bool // a Login (L2)
+	known    bool // data does not depend on what a commit finds: a Set or Delete came last, or first
 }
 
 // An update makes a value's bytes out of those that are there, nil for none.

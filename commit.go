@@ -189,7 +189,7 @@ func (c *committer) inTurn() error {
 		if h.err != nil {
 			return h.err
 		}
-		defer func() { c.m.queue.leave(id, c.handoff(id)) }()
+		defer c.m.queue.leave(id, c)
 		// A write that is sent again must go to the record that it was made for,
 		// and a logout does not care for newer values.
 		if h.known && c.version == 0 && h.base.version != c.base.version && !drops(c.plan) {
@@ -456,7 +456,7 @@ func (c *committer) report(err error) {
 	if err != nil && !c.undone && (errors.Is(err, ErrEnded) || errors.Is(err, ErrCommitted)) {
 		m.event(c.request, Event{Kind: EventWriteRefused, ID: c.before.id, User: c.before.user, Err: err})
 	}
-	if !c.wrote {
+	if !c.wrote || m.onEvent == nil {
 		return
 	}
 	e := Event{ID: c.base.id(), User: c.base.user}

@@ -195,16 +195,12 @@ func (x *exchange) serve(next http.Handler) {
 // it had (R7), and touches a session that was only read (R4). It reports whether
 // the session is closed already.
 func (x *exchange) finish() (closed bool) {
+	began := x.writer.phase == begun
 	switch x.writer.phase {
 	case open:
 		if x.writer.begin() != nil {
 			return false
 		}
-	case begun:
-		if err := x.session.commit(x.parent(), commitLate); err != nil {
-			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: changes made after the response began are lost", slog.String("err", err.Error()))
-		}
-		x.writer.settleHeader()
 	case failed:
 		if x.session.logoutPending() {
 			x.abandon()
@@ -212,20 +208,30 @@ func (x *exchange) finish() (closed bool) {
 		x.writer.settleHeader()
 		return false
 	}
-	if x.session.closeUntouched() {
-		return true
+	if closed = x.session.closeUnchanged(); !closed {
+		if began {
+			x.commitLate("session: changes made after the response began are lost")
+		}
+		x.session.touch(x.parent())
 	}
-	x.session.touch(x.parent())
-	return false
+	if began {
+		x.writer.settleHeader()
+	}
+	return closed
+}
+
+// commitLate commits when no answer can tell of a failure: the log does.
+func (x *exchange) commitLate(failure string) {
+	if err := x.session.commit(x.parent(), commitLate); err != nil {
+		x.m.logger.LogAttrs(x.parent(), slog.LevelError, failure, slog.String("err", err.Error()))
+	}
 }
 
 // abandon drops what a panicking handler had not saved, except a logout (R10).
 // The panic is not recovered, so its value and stack stay as they are.
 func (x *exchange) abandon() {
 	if destroys := x.session.abandon(); destroys {
-		if err := x.session.commit(x.parent(), commitLate); err != nil {
-			x.m.logger.LogAttrs(x.parent(), slog.LevelError, "session: a logout was not saved", slog.String("err", err.Error()))
-		}
+		x.commitLate("session: a logout was not saved")
 	}
 	if x.writer.phase == open {
 		// For whoever recovers and writes an error page with our header: it carries
@@ -271,16 +277,13 @@ func (s *Session) close() {
 	}
 }
 
-// closeUntouched closes a session that is not due for a touch and has no watcher,
-// as most are: what touch and close would do, under one lock.
-func (s *Session) closeUntouched() bool {
+// closeUnchanged closes a session that needs no commit, is not due for a touch and
+// has no watcher, as most: what commit, touch and close would do, under one lock.
+func (s *Session) closeUnchanged() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.touchDue() || s.rare != nil && s.rare.watcher != nil {
-		return false
-	}
-	s.closed = true
-	return true
+	s.closed = s.unchanged() && !s.touchDue() && (s.rare == nil || s.rare.watcher == nil)
+	return s.closed
 }
 
 // touchDue reports whether base was only read, for long enough (R4).

@@ -13,12 +13,19 @@ import (
 // Waiters hang on channels, not on a mutex: a store may be slow, and a goroutine
 // that waits for a channel is one that testing/synctest can see waiting.
 type queue struct {
-	shards [16]struct {
+	shards [64]struct {
 		mu sync.Mutex
-		// lines holds an entry for each session that is being committed: who waits.
-		lines map[uuid.UUID][]waiter
-		_     [48]byte // apart from the next shard's cache line
+		// lines are of those sessions that are being committed: few, so that looking at
+		// them in turn is cheaper than a map.
+		lines []line
+		_     [32]byte // apart from the next shard's cache line
 	}
+}
+
+// A line is who waits for one session.
+type line struct {
+	id      uuid.UUID
+	waiting []waiter
 }
 
 // A handoff is what one commit tells the next.
@@ -37,31 +44,40 @@ type waiter struct {
 // enter waits for its turn with id. Unless the handoff holds an error, leave
 // must follow.
 func (q *queue) enter(id uuid.UUID, logout bool) handoff {
-	shard := &q.shards[id[0]%16]
+	shard := &q.shards[id[0]%64]
 	shard.mu.Lock()
-	waiting, busy := shard.lines[id]
-	if !busy {
-		if shard.lines == nil {
-			shard.lines = make(map[uuid.UUID][]waiter)
-		}
-		shard.lines[id] = nil
+	i := lineOf(shard.lines, id)
+	if i < 0 {
+		shard.lines = append(shard.lines, line{id: id})
 		shard.mu.Unlock()
 		return handoff{}
 	}
 	w := waiter{turn: make(chan handoff, 1), logout: logout}
-	shard.lines[id] = append(waiting, w)
+	shard.lines[i].waiting = append(shard.lines[i].waiting, w)
 	shard.mu.Unlock()
 	return <-w.turn
 }
 
 // leave gives the turn to the next in line, or an error to all of them.
-func (q *queue) leave(id uuid.UUID, h handoff) {
-	shard := &q.shards[id[0]%16]
+func (q *queue) leave(id uuid.UUID, from *committer) {
+	shard := &q.shards[id[0]%64]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	waiting := shard.lines[id]
+	i := lineOf(shard.lines, id)
+	at := &shard.lines[i]
+	if len(at.waiting) > 0 && at.pass(from.handoff(id)) {
+		return
+	}
+	last := len(shard.lines) - 1
+	*at, shard.lines[last] = shard.lines[last], line{}
+	shard.lines = shard.lines[:last]
+}
+
+// pass gives what h holds to those in line, and reports whether one of them has
+// the turn now.
+func (at *line) pass(h handoff) bool {
 	if h.err != nil {
-		waiting = slices.DeleteFunc(waiting, func(w waiter) bool {
+		at.waiting = slices.DeleteFunc(at.waiting, func(w waiter) bool {
 			if !w.logout {
 				w.turn <- h
 			}
@@ -69,10 +85,20 @@ func (q *queue) leave(id uuid.UUID, h handoff) {
 		})
 		h = handoff{}
 	}
-	if len(waiting) == 0 {
-		delete(shard.lines, id)
-		return
+	if len(at.waiting) == 0 {
+		return false
 	}
-	shard.lines[id] = waiting[1:]
-	waiting[0].turn <- h
+	first := at.waiting[0]
+	at.waiting = at.waiting[1:]
+	first.turn <- h
+	return true
+}
+
+func lineOf(lines []line, id uuid.UUID) int {
+	for i := range lines {
+		if lines[i].id == id {
+			return i
+		}
+	}
+	return -1
 }

@@ -256,19 +256,13 @@ func (c *content) values() reader {
 	return reader{data: c.data[c.valuesAt:]}
 }
 
-// lookup finds a value by name. Names ascend, so it stops where the name would be.
+// lookup finds a value by name. It does not stop where an absent name would be,
+// because comparing for order costs those more that are there.
 func (c *content) lookup(name string) (value, bool) {
 	for in := c.values(); in.more(); {
-		at := in.at
-		is := in.bytes(maxNameBytes)
-		if string(is) == name {
-			in.at = at
-			return in.value(), true
+		if v := in.value(); string(v.name) == name {
+			return v, true
 		}
-		if string(is) > name {
-			break
-		}
-		in.take(in.uvarint(maxSize) >> 1)
 	}
 	return value{}, false
 }
@@ -323,7 +317,10 @@ func (d *draft) encode() []byte {
 	const times, lengths = 4 * 6, 4 // today's milliseconds take six bytes
 	size := recordTimesAt + times + lengths + len(d.user) + d.outcome.maxValues(d.base)
 	if d.base != nil {
-		size += len(d.base.superseded()) + len(d.base.recent()) + 8 + 6
+		size += len(d.base.superseded()) + len(d.base.recent())
+		if d.window > 0 {
+			size += 8 + 6
+		}
 		if !bytes.Equal(d.base.hash(), d.hash[:]) {
 			size += hashSize + 6
 		}
@@ -379,6 +376,12 @@ func (d *draft) appendRecent(b []byte) []byte {
 // appendHistory appends those of old that are younger than since, then added,
 // and of all these at most the last maxHistory.
 func appendHistory(b, old []byte, size uint64, since int64, added []byte) []byte {
+	switch {
+	case len(old) == 0 && added == nil:
+		return append(b, 0)
+	case len(old) == 0:
+		return append(append(b, 1), added...)
+	}
 	var kept [maxHistory + 1][]byte
 	n := 0
 	for in := (reader{data: old}); in.more(); {

@@ -192,7 +192,7 @@ func (w *response) seal(line *string, looked bool) {
 	w.stripCookie(&w.x.m.cookie, 0)
 	if line != nil {
 		w.minted = true
-		addLine(h, "Set-Cookie", *line, new([1]string)) // not ours to hold on to (T2)
+		h["Set-Cookie"] = withLine(h["Set-Cookie"], *line, new([1]string)) // not ours to hold on to (T2)
 	}
 	if w.x.m.affinity != nil {
 		w.addAffinity(h, looked)
@@ -200,8 +200,10 @@ func (w *response) seal(line *string, looked bool) {
 	if w.minted || w.affine {
 		w.forbidStoring(h)
 	}
-	if looked && !variesByCookie(h["Vary"]) {
-		addLine(h, "Vary", "Cookie", &w.vary)
+	if looked {
+		if lines := h["Vary"]; !variesByCookie(lines) {
+			h["Vary"] = withLine(lines, "Cookie", &w.vary)
+		}
 	}
 	if looked && len(h["Cache-Control"]) == 0 {
 		w.cache[0] = "private"
@@ -216,16 +218,15 @@ func (w *response) forbidStoring(h http.Header) {
 	h["Cache-Control"] = w.cache[:]
 }
 
-// addLine adds a field line. The first takes the room given to it; to others it
+// withLine adds a field line. The first takes the room given to it; to others it
 // is appended in a slice of their own, because a handler may set the same slice
 // in all its responses.
-func addLine(h http.Header, name, line string, room *[1]string) {
-	if lines := h[name]; len(lines) > 0 {
-		h[name] = append(slices.Clip(lines), line)
-		return
+func withLine(lines []string, line string, room *[1]string) []string {
+	if len(lines) > 0 {
+		return append(slices.Clip(lines), line)
 	}
 	room[0] = line
-	h[name] = room[:]
+	return room[:]
 }
 
 // markBegun closes the session for cookies and takes the one that waits.
@@ -262,6 +263,9 @@ func (s *Session) takeCookie() (line *string) {
 // first keep ones, in each spelling of the field's name that a map can hold.
 func (w *response) stripCookie(our *cookieHeader, keep int) {
 	h := w.rw.Header()
+	if len(h) == 0 {
+		return
+	}
 	stripUsual(h, our, keep)
 	for name, lines := range h {
 		if len(name) == len("Set-Cookie") && name != "Set-Cookie" && strings.EqualFold(name, "Set-Cookie") {
