@@ -37,7 +37,8 @@ var errVersionZero = errors.New("session: a record's version must not be 0; choo
 //
 // It is a [UserStore]. A list forgets an ID whose ttl has run out or whose record
 // is gone, without a call: within about fifteen seconds in a store of a few
-// thousand users, within six minutes in any.
+// thousand users, and in any store when one ID in sixteen is to go; within six
+// minutes otherwise.
 type MemoryStore struct {
 	// MaxSessions is how many records the store may hold, so that a flood of
 	// strangers cannot fill the memory. 0 or less: any number. Set it before the

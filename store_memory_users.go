@@ -192,21 +192,24 @@ func (sh *memoryListShard) len() int {
 const (
 	memoryListLooks  = 1 << 14 // entries that each sweep looks at, if there are as many
 	memoryListRounds = 32      // sweeps that look at all of them, if there are more
+	memoryListPays   = 16      // one in so many is worth to go on looking
 )
 
 // collectLists looks for entries whose ttl has run out or whose record is gone:
 // nobody tells a list when a record expires, because a record does not know its
 // list. A look costs the same whether or not it finds something, so a sweep does
-// not look at all of a million.
+// not look at all of a million, unless it finds many: the lists are spread at random,
+// so that one shard is like the others.
 func (s *MemoryStore) collectLists(now int64) {
-	looked := 0
+	looked, pays := 0, false
 	for n := range len(s.lists) {
-		if looked >= memoryListLooks && n >= len(s.lists)/memoryListRounds {
+		if looked >= memoryListLooks && n >= len(s.lists)/memoryListRounds && !pays {
 			break
 		}
 		v := memoryVisit{s: s, sh: &s.lists[int(s.turn.Add(1))%len(s.lists)], now: now}
 		v.run()
 		looked += v.looked
+		pays = v.gone > 0 && v.gone*memoryListPays >= v.looked
 	}
 }
 
@@ -218,6 +221,7 @@ type memoryVisit struct {
 	sh     *memoryListShard
 	now    int64
 	looked int
+	gone   int
 	batch  []memoryMember // to be judged
 }
 
@@ -275,6 +279,7 @@ func (v *memoryVisit) pause() {
 		if end := l.endOf(m.id); end != 0 && (m.dead || end <= v.now) {
 			l.remove(m.id)
 			v.sh.put(m.key, l)
+			v.gone++
 		}
 	}
 	v.batch = v.batch[:0]
