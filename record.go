@@ -360,7 +360,7 @@ func (d *draft) appendSuperseded(b []byte) []byte {
 }
 
 func (d *draft) appendRecent(b []byte) []byte {
-	if d.base == nil {
+	if d.base == nil || d.window == 0 {
 		return append(b, 0)
 	}
 	since := d.written - d.window.Milliseconds()
