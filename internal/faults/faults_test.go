@@ -64,7 +64,7 @@ func standalone(args ...string) func(t *testing.T) *rig {
 
 func sentinel(replicas int, args ...string) func(t *testing.T) *rig {
 	return func(t *testing.T) *rig {
-		f := redistest.StartFailover(t, redistest.Config{Args: args})
+		f := redistest.StartFailover(t, redistest.Config{Detection: redistest.Detection, Args: args})
 		u := fmt.Sprintf("redis+sentinel://%s/%s?replicas=%d", strings.Join(f.Sentinels, ","), f.Master, replicas)
 		return &rig{crowd: newCrowd(t, opened(t, u, 2)...), failover: f}
 	}
@@ -73,7 +73,7 @@ func sentinel(replicas int, args ...string) func(t *testing.T) *rig {
 // besideTheLink are clients on the primary's side of a partition.
 func besideTheLink(replicas int, args ...string) func(t *testing.T) *rig {
 	return func(t *testing.T) *rig {
-		f := redistest.StartFailover(t, redistest.Config{Args: args})
+		f := redistest.StartFailover(t, redistest.Config{Detection: redistest.Detection, Args: args})
 		var stores []session.Store
 		for range 2 {
 			c := redis.NewFailoverClient(&redis.FailoverOptions{
@@ -96,7 +96,7 @@ func besideTheLink(replicas int, args ...string) func(t *testing.T) *rig {
 // the first master's sessions.
 func clustered(replicas int) func(t *testing.T) *rig {
 	return func(t *testing.T) *rig {
-		c := redistest.StartClusterWithReplicas(t, redistest.Config{}, 2)
+		c := redistest.StartClusterWithReplicas(t, redistest.Config{Detection: redistest.Detection}, 2)
 		u := fmt.Sprintf("redis+cluster://%s?replicas=%d", strings.Join(c.Addrs(), ","), replicas)
 		return onCluster(t, c, opened(t, u, 2)...)
 	}
@@ -105,7 +105,7 @@ func clustered(replicas int) func(t *testing.T) *rig {
 // withSlowMap is a client that was handed in, with the interval of go-redis: only
 // the errors tell it that a master is gone.
 func withSlowMap(t *testing.T) *rig {
-	c := redistest.StartClusterWithReplicas(t, redistest.Config{}, 2)
+	c := redistest.StartClusterWithReplicas(t, redistest.Config{Detection: redistest.Detection}, 2)
 	s, err := session.NewRedisStore(c.Client(&redis.ClusterOptions{
 		DialTimeout: 500 * time.Millisecond, ReadTimeout: 500 * time.Millisecond, DialerRetries: 1,
 	}), session.RedisConfig{})

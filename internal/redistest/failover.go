@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -17,9 +18,12 @@ import (
 	"github.com/sojourn-go/session/internal/child"
 )
 
-// Detection is how long a server must be silent until it is taken for dead. With
+// Detection is Config.Detection of tests in which a server is to be replaced. With
 // 300 ms a busy machine has Sentinels fail over again and again.
 const Detection = time.Second
+
+// detection is for tests in which none is.
+const detection = time.Minute
 
 // StartReplica runs a server that replicates the one at primary, and waits until
 // it has what that one has.
@@ -42,7 +46,7 @@ func (s *Server) Primary() bool {
 }
 
 // A Failover is a primary, two replicas, and three Sentinels that promote one of
-// them when the primary was silent for [Detection].
+// them when the primary was silent for Config.Detection.
 type Failover struct {
 	Master    string    // the name that the Sentinels know it by
 	Sentinels []string  // their addresses
@@ -57,7 +61,8 @@ type Failover struct {
 }
 
 // StartFailover runs all of them and waits until each knows the others, which
-// takes about two and a half seconds. Args of cfg go to the Redis servers.
+// takes about two and a half seconds. Detection of cfg goes to the Sentinels, Args
+// to the Redis servers.
 func StartFailover(t testing.TB, cfg Config) *Failover {
 	t.Helper()
 	f := &Failover{t: t, Master: "sessions", Servers: []*Server{Start(t, cfg)}}
@@ -66,7 +71,7 @@ func StartFailover(t testing.TB, cfg Config) *Failover {
 		f.Servers = append(f.Servers, StartReplica(t, f.Link.Addr, cfg))
 	}
 	host, port, _ := net.SplitHostPort(f.Link.Addr)
-	ms := Detection.Milliseconds()
+	ms := cmp.Or(cfg.Detection, detection).Milliseconds()
 	for range 3 {
 		addr, log := startSentinel(t, fmt.Sprintf(
 			"sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s %[4]d\n"+

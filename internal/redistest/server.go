@@ -40,6 +40,10 @@ type Config struct {
 	// ACL SETUSER takes them: "~session:* +get". The default user is then off.
 	ACL string
 
+	// Detection is how long the other servers of a Failover or a Cluster take one
+	// that is silent for alive; 0: a minute, because a busy machine is silent, too.
+	Detection time.Duration
+
 	// Args are further arguments of the server: "--maxmemory", "2mb".
 	Args []string
 }
@@ -155,7 +159,7 @@ func (s *Server) tryStart(more ...string) error {
 	proc, done := s.proc, make(chan struct{})
 	s.done = done
 	go func() { _ = proc.Wait(); close(done) }()
-	for deadline := time.Now().Add(10 * time.Second); !s.ended() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); !s.ended() && time.Now().Before(deadline); {
 		if answers(s.Socket) {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -28,12 +29,12 @@ func StartCluster(t testing.TB, cfg Config) *Cluster {
 }
 
 // StartClusterWithReplicas is StartCluster with so many replicas of each master,
-// one of which is promoted when its master was silent for [Detection]. A slot
+// one of which is promoted when its master was silent for Config.Detection. A slot
 // without a master does not stop the others.
 func StartClusterWithReplicas(t testing.TB, cfg Config, replicas int) *Cluster {
 	t.Helper()
 	cfg.Args = slices.Concat([]string{
-		"--cluster-enabled", "yes", "--cluster-node-timeout", strconv.FormatInt(Detection.Milliseconds(), 10),
+		"--cluster-enabled", "yes", "--cluster-node-timeout", strconv.FormatInt(cmp.Or(cfg.Detection, detection).Milliseconds(), 10),
 	}, cfg.Args)
 	if replicas > 0 {
 		cfg.Args = append(cfg.Args, "--cluster-require-full-coverage", "no")
@@ -236,7 +237,7 @@ func mustDo(t testing.TB, c *redis.Client, args ...any) any {
 
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("redistest: gave up waiting for %s", what)
 		}
