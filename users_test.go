@@ -341,7 +341,7 @@ func TestSessionsHealsItsListInAFewRoundTrips(t *testing.T) {
 
 // What a store does wrong between the steps of a login never lies (T95).
 func TestLoginWhoseListIsAwayIsNoLogin(t *testing.T) {
-	eachUserScene(t, session.Config{StoreTimeout: 300 * time.Millisecond}, func(t *testing.T, s userScene) {
+	eachUserScene(t, session.Config{}, func(t *testing.T, s userScene) {
 		v := s.a.visitor()
 		want(t, "R1", v.do("set kept x"), http.StatusOK, "nobody kept=x")
 		s.store.failing(away("enlist"))
