@@ -14,7 +14,7 @@ import (
 
 // breakerTimeout is the StoreTimeout here: long enough to tell those who waited
 // for it from those who did not.
-const breakerTimeout = time.Second
+const breakerTimeout = 2 * time.Second
 
 // Patrons are visitors of one manager, each with a session of their own.
 type patrons []*guest
@@ -23,9 +23,11 @@ func newPatrons(t testing.TB, m *session.Manager, n int) patrons {
 	c := make(patrons, n)
 	for i := range c {
 		c[i] = &guest{t: t, manager: m}
-		c[i].visit(func(s *session.Session) { _ = s.Login("alice"); count.Set(s, i) })
-		if c[i].cookie == "" {
-			t.Fatal("no cookie")
+		for begun := time.Now(); c[i].cookie == ""; { // a busy machine may refuse the first ones
+			c[i].visit(func(s *session.Session) { _ = s.Login("alice"); count.Set(s, i) })
+			if c[i].cookie == "" && time.Since(begun) > time.Minute {
+				t.Fatal("no cookie")
+			}
 		}
 	}
 	return c
@@ -72,13 +74,15 @@ func TestBreakerOnRedis(t *testing.T) {
 			var events eventLog
 			m := newManager(t, session.Config{Store: p.store(t), Name: "outage", StoreTimeout: breakerTimeout, OnEvent: events.note})
 			visitors := newPatrons(t, m, 20)
+			untilServed(t, m)
+			opened := events.count(session.EventStoreAway)
 
 			o.away(p)
 			begun := time.Now()
 			first, _ := visitors.turnedAway(t, 50, 0)
 			t.Logf("the first %d requests: p50 %v, longest %v", len(first), first[len(first)/2], first[len(first)-1])
-			for events.count(session.EventStoreAway) == 0 {
-				if time.Since(begun) > 10*time.Second {
+			for events.count(session.EventStoreAway) == opened {
+				if time.Since(begun) > time.Minute {
 					t.Fatal("the breaker did not open")
 				}
 				time.Sleep(time.Millisecond)
@@ -88,7 +92,7 @@ func TestBreakerOnRedis(t *testing.T) {
 			then, goroutines := visitors.turnedAway(t, 500, time.Millisecond)
 			p50 := then[len(then)/2]
 			t.Logf("%d requests while the breaker is open: p50 %v, p99 %v, longest %v; goroutines %d before, %d at the most", len(then), p50, then[len(then)*99/100], then[len(then)-1], settledBefore, goroutines)
-			if p50 > breakerTimeout/10 {
+			if p50 > breakerTimeout/4 { // who waits for the store waits for half of it
 				t.Errorf("half of the requests took longer than %v", p50)
 			}
 			if n := events.calls() - calls; n != 0 {

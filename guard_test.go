@@ -332,7 +332,7 @@ func TestBreakerProbesEndWithTheManager(t *testing.T) {
 		store := newMoodyStore()
 		store.feel(refusing)
 		manager := awayManager(t, store)
-		for range 500 {
+		for range 3000 {
 			if runtime.GC(); manager.Value() == nil {
 				return
 			}
@@ -349,7 +349,7 @@ func awayManager(t *testing.T, store session.Store) weak.Pointer[session.Manager
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 500 {
+	for range 3000 {
 		if events.count(session.EventStoreAway) > 0 {
 			return weak.Make(m)
 		}

@@ -45,6 +45,10 @@ func (p *proxied) store(t *testing.T) session.Store {
 	}))
 }
 
+// patient is one more site on the same server, with time for a busy machine and
+// nothing in the way.
+func (p *proxied) patient(t *testing.T) *site { return newSite(t, session.Config{Store: p.direct}) }
+
 // nth chooses action for the nth command from now on, and passes the others.
 // It reports whether that many came.
 func (p *proxied) nth(n int, action redistest.Action) (came func() bool) {
@@ -182,7 +186,7 @@ func TestSwallowedSaveIsSentAgainWithinStoreTimeout(t *testing.T) {
 	for _, step := range []string{"first write", "modify", "login", "updatenow", "logout"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
-			p := newProxied(t, session.Config{StoreTimeout: 2 * time.Second})
+			p := newProxied(t, session.Config{StoreTimeout: 4 * time.Second})
 			n := 3 // behind the two of the load
 			if step == "first write" {
 				n = 1
@@ -256,7 +260,8 @@ func TestLosingEveryTenthReplyUnderLoadCountsRight(t *testing.T) {
 // and the session logged out, before the first copy arrives. It must not bring
 // the session back.
 func TestStalledCreationDoesNotReviveASession(t *testing.T) {
-	p := newProxied(t, session.Config{StoreTimeout: time.Second})
+	t.Parallel() // most of it is waiting
+	p := newProxied(t, session.Config{StoreTimeout: 4 * time.Second})
 	p.run(t, "", 0, redistest.Pass)
 	for _, steps := range [][]string{{"set a x"}, {"login alice"}} {
 		v := p.site.visitor()
@@ -281,7 +286,8 @@ func TestStalledCreationDoesNotReviveASession(t *testing.T) {
 // The same for a session that exists: a copy of a save that arrives late finds
 // another version, or none.
 func TestStalledSaveDoesNotReviveASession(t *testing.T) {
-	p := newProxied(t, session.Config{StoreTimeout: time.Second})
+	t.Parallel() // most of it is waiting
+	p := newProxied(t, session.Config{StoreTimeout: 4 * time.Second})
 	p.run(t, "", 0, redistest.Pass)
 	for _, end := range []string{"logout", "renew"} {
 		v := p.site.visitor()

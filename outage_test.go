@@ -18,7 +18,7 @@ import (
 // machine may add to it.
 const (
 	outageTimeout = 400 * time.Millisecond
-	slack         = 3 * time.Second
+	slack         = 10 * time.Second
 )
 
 // An outage takes the store away and gives it back.
@@ -59,8 +59,10 @@ func TestStoreAwayIsAnsweredWith503AndTheSessionStays(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
 			p := newProxied(t, session.Config{StoreTimeout: outageTimeout})
-			v := p.site.visitor()
+			v := p.patient(t).visitor()
 			want(t, "before", v.do("login alice", "count"), http.StatusOK, "alice n=1")
+			v = v.at(p.site.url)
+			wantServed(t, "before", "alice n=1", v)
 			token := v.now()
 			o.away(p)
 			wantAway(t, "read", v)
@@ -76,12 +78,12 @@ func TestStoreAwayIsAnsweredWith503AndTheSessionStays(t *testing.T) {
 			o.back(p)
 			untilServed(t, p.site.manager)
 			if o.forgetful {
-				want(t, "T95", v.do(), http.StatusOK, "nobody")
-				want(t, "T95", v.do("login alice"), http.StatusOK, "alice")
+				wantServed(t, "T95", "nobody", v)
+				wantServed(t, "T95", "alice", v, "login alice")
 				return
 			}
-			want(t, "T95", v.do(), http.StatusOK, "alice n=1")
-			want(t, "T95", v.do("count"), http.StatusOK, "alice n=2")
+			wantServed(t, "T95", "alice n=1", v)
+			wantServed(t, "T95", "alice a=x n=1", v, "set a x")
 		})
 	}
 }
@@ -93,10 +95,13 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 			continue
 		}
 		t.Run(o.name, func(t *testing.T) {
-			t.Parallel() // most of it is waiting
-			p := newProxied(t, session.Config{StoreTimeout: outageTimeout})
-			v := p.site.visitor()
+			t.Parallel()                    // most of it is waiting
+			const timeout = 4 * time.Second // the loads need some of it on a busy machine
+			p := newProxied(t, session.Config{StoreTimeout: timeout})
+			v := p.patient(t).visitor()
 			v.do("login alice", "count")
+			v = v.at(p.site.url)
+			wantServed(t, "before", "alice n=1", v)
 			reader := v.begin("hold")
 			tire(t, p.direct, v.now(), time.Minute)
 			touching := v.begin("hold")
@@ -108,7 +113,7 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 			want(t, "R4: a failed touch is no error page", got, http.StatusOK, "alice n=1")
 			wantCookie(t, "R4", got, "none")
 			got = writer.end()
-			if took := time.Since(begun); took > 3*outageTimeout+slack {
+			if took := time.Since(begun); took > 3*timeout+slack {
 				t.Errorf("answered after %v", took)
 			}
 			want(t, "R6", got, http.StatusServiceUnavailable, "")
@@ -122,7 +127,7 @@ func TestStoreGoneAtTheCommit(t *testing.T) {
 				t.Error("no event tells of the failed save")
 			}
 			// A 503 means unknown, not undone.
-			if after := v.do(); after.body != "alice n=1" && after.body != "alice a=x n=1" {
+			if after := p.patient(t).old(v.now()).do(); after.body != "alice n=1" && after.body != "alice a=x n=1" {
 				t.Errorf("T95: after the outage the page says %q", after.body)
 			}
 		})
@@ -137,12 +142,15 @@ func TestCommitsQueuedBehindAnOutageAllReturn(t *testing.T) {
 		if o.forgetful {
 			continue
 		}
-		for _, timeout := range []time.Duration{200 * time.Millisecond, 500 * time.Millisecond} {
+		for _, timeout := range []time.Duration{time.Second, 2 * time.Second} {
 			t.Run(fmt.Sprint(o.name, " ", timeout), func(t *testing.T) {
 				p := newProxied(t, session.Config{StoreTimeout: timeout})
-				v := p.site.visitor()
+				patient := p.patient(t)
+				v := patient.visitor()
 				v.do("login alice")
 				v.do("count")
+				v = v.at(p.site.url)
+				wantServed(t, "before", "alice n=1", v)
 				before := runtime.NumGoroutine()
 				held := make([]*pending, crowdSize)
 				for i := range held {
@@ -167,9 +175,11 @@ func TestCommitsQueuedBehindAnOutageAllReturn(t *testing.T) {
 				o.back(p)
 				untilServed(t, p.site.manager)
 				var n int
-				if _, err := fmt.Sscanf(v.do().body, "alice n=%d", &n); err != nil || n > 1+crowdSize {
-					t.Errorf("C5: after the outage the page says %q", v.do().body)
+				after := v.at(patient.url).do()
+				if _, err := fmt.Sscanf(after.body, "alice n=%d", &n); err != nil || n > 1+crowdSize {
+					t.Errorf("C5: after the outage the page says %q", after.body)
 				}
+				patient.transport.CloseIdleConnections()
 				p.site.transport.CloseIdleConnections()
 				settled(t, before)
 			})
@@ -181,7 +191,7 @@ func TestCommitsQueuedBehindAnOutageAllReturn(t *testing.T) {
 // memory), makes each commit give up after some pauses. Those who queue behind
 // the first need not go through the same one after the other (C2).
 func TestCommitsQueuedBehindErrorsAllReturn(t *testing.T) {
-	const crowdSize = 50
+	const crowdSize = 100 // who paused one after the other would need 20 seconds
 	store := newStallStore(new(session.MemoryStore))
 	a := newSite(t, session.Config{Store: store, StoreTimeout: outageTimeout})
 	v := a.visitor()
@@ -207,19 +217,30 @@ func TestCommitsQueuedBehindErrorsAllReturn(t *testing.T) {
 	want(t, "T95", v.do("count"), http.StatusOK, "alice n=1")
 }
 
+// wantServed is want for a request that may be sent twice. A short StoreTimeout
+// is too short for a busy machine now and then: the 503 says to try again.
+func wantServed(t testing.TB, rule, body string, v *visitor, steps ...string) {
+	t.Helper()
+	got := v.do(steps...)
+	for begun := time.Now(); got.status == http.StatusServiceUnavailable && time.Since(begun) < time.Minute; got = v.do(steps...) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	want(t, rule, got, http.StatusOK, body)
+}
+
 // untilServed waits until a store that is back gets calls again, and says how
 // long that took.
 func untilServed(t testing.TB, m *session.Manager) time.Duration {
 	t.Helper()
 	begun := time.Now()
 	var err error
-	for time.Since(begun) < 10*time.Second {
+	for time.Since(begun) < time.Minute {
 		if err = m.Ready(t.Context()); err == nil || errors.Is(err, session.ErrDegraded) {
 			return time.Since(begun)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	t.Errorf("ten seconds after the store came back: %v", err)
+	t.Errorf("a minute after the store came back: %v", err)
 	return time.Since(begun)
 }
 
@@ -229,7 +250,7 @@ func settled(t *testing.T, before int) {
 	t.Helper()
 	const few = 10
 	now := 0
-	for range 500 {
+	for range 3000 {
 		if now = runtime.NumGoroutine(); now <= before+few {
 			return
 		}

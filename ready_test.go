@@ -120,30 +120,31 @@ func TestReadyEndsWithItsContext(t *testing.T) {
 // What a Redis does that serves reads only, or nobody.
 func TestReadyOnRedis(t *testing.T) {
 	for name, c := range map[string]struct {
-		do   func(*redistest.Server, *redis.Client) error
-		undo func(*redistest.Server, *redis.Client) error
-		want string
+		do      func(*redistest.Server, *redis.Client) error
+		undo    func(*redistest.Server, *redis.Client) error
+		want    string
+		timeout time.Duration // StoreTimeout
 	}{
-		"OOM":        {configSet("maxmemory", "1"), configSet("maxmemory", "0"), "degraded"},
-		"NOREPLICAS": {configSet("min-replicas-to-write", "1"), configSet("min-replicas-to-write", "0"), "degraded"},
+		"OOM":        {configSet("maxmemory", "1"), configSet("maxmemory", "0"), "degraded", time.Minute},
+		"NOREPLICAS": {configSet("min-replicas-to-write", "1"), configSet("min-replicas-to-write", "0"), "degraded", time.Minute},
 		"READONLY": {
 			func(s *redistest.Server, c *redis.Client) error {
 				return c.ReplicaOf(t.Context(), "127.0.0.1", "1").Err()
 			},
 			func(s *redistest.Server, c *redis.Client) error { return c.ReplicaOf(t.Context(), "no", "one").Err() },
-			"degraded",
+			"degraded", time.Minute,
 		},
 		"paused": {
 			func(s *redistest.Server, _ *redis.Client) error { s.Pause(); return nil },
 			func(s *redistest.Server, _ *redis.Client) error { s.Resume(); return nil },
-			"down",
+			"down", 4 * time.Second,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t, redistest.Config{})
 			admin := server.Admin()
-			m := newManager(t, session.Config{Store: redisStore(t, server.Client(&redis.Options{})), StoreTimeout: outageTimeout})
+			m := newManager(t, session.Config{Store: redisStore(t, server.Client(&redis.Options{})), StoreTimeout: c.timeout})
 			wantReadiness(t, "before", m, "ready")
 			if err := c.do(server, admin); err != nil {
 				t.Fatal(err)
