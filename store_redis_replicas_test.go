@@ -131,14 +131,18 @@ func TestC5UnconfirmedWriteIsNeverASuccess(t *testing.T) {
 			return write.call(ctx)
 		}
 		r.replica.Pause()
+		begun := time.Now()
 		for range 3 {
 			err := send(400 * time.Millisecond)
+			for timedOut(err) && time.Since(begun) < time.Minute { // on a busy machine the WAIT's answer is late
+				err = send(400 * time.Millisecond)
+			}
 			require.ErrorContains(t, err, "0 of the 1 replicas", write.name)
 			require.NotErrorIs(t, err, session.ErrConflict, write.name)
 			require.NotErrorIs(t, err, session.ErrNotFound, write.name)
 		}
 		r.replica.Resume()
-		require.ErrorIs(t, send(5*time.Second), write.after, write.name)
+		require.ErrorIs(t, send(time.Minute), write.after, write.name)
 	}
 }
 
@@ -171,12 +175,13 @@ func TestAnswersToRepeatedWritesComeWithAWrite(t *testing.T) {
 // The same through a manager: 503 while no replica confirms, and never a page.
 func TestC5NoPageBeforeReplicasConfirm(t *testing.T) {
 	r := startReplicated(t)
-	site := newSite(t, session.Config{Store: r.store, StoreTimeout: 600 * time.Millisecond})
+	site := newSite(t, session.Config{Store: r.store})
+	hasty := newSite(t, session.Config{Store: r.store, StoreTimeout: 600 * time.Millisecond})
 	v := site.visitor()
 	want(t, "Replicas", v.do("login alice", "count"), http.StatusOK, "alice n=1")
 	r.replica.Pause()
 	for _, step := range []string{"count", "countnow", "renew", "logout"} {
-		got := v.do(step)
+		got := v.at(hasty.url).do(step)
 		want(t, "C5, "+step, got, http.StatusServiceUnavailable, "")
 		wantCookie(t, "C5, "+step, got, "none")
 		if step == "renew" { // the old secret may be dead on the primary: ask who is there now
@@ -186,7 +191,7 @@ func TestC5NoPageBeforeReplicasConfirm(t *testing.T) {
 			r.replica.Pause()
 		}
 	}
-	first := site.visitor().do("login bob")
+	first := hasty.visitor().do("login bob")
 	want(t, "C5", first, http.StatusServiceUnavailable, "")
 	wantCookie(t, "C5", first, "none")
 	r.replica.Resume()
