@@ -53,7 +53,7 @@ func closeUnderLoad(t *testing.T, inner session.Store, shared bool) {
 	var wg sync.WaitGroup
 	for i, v := range visitors {
 		wg.Go(func() {
-			for tries, refusals := 0, 0; tries < 300 && refusals < 5; tries++ { // some after Close, too
+			for tries, refusals := 0, 0; tries < 10_000 && refusals < 5; tries++ { // some after Close, too
 				w := v.visit(countOneUp)
 				switch {
 				case w.Code == http.StatusOK:
@@ -68,7 +68,7 @@ func closeUnderLoad(t *testing.T, inner session.Store, shared bool) {
 			}
 		})
 	}
-	for begun := time.Now(); all.Load() < 10*writers && time.Since(begun) < 20*time.Second; {
+	for begun := time.Now(); all.Load() < 10*writers && time.Since(begun) < time.Minute; {
 		time.Sleep(time.Millisecond)
 	}
 	if err := m.Close(t.Context()); err != nil {

@@ -32,7 +32,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 // leaked waits a while for goroutines that are on their way out.
 func leaked() string {
 	var left []string
-	for range 50 {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		left = left[:0]
 		buf := make([]byte, 1<<20)
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {

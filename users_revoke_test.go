@@ -205,7 +205,7 @@ func (v *visitor) sendBegun(steps ...string) chan answer {
 	}()
 	select {
 	case <-begun:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		v.t.Fatal("the request did not begin")
 	}
 	return done

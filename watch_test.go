@@ -130,9 +130,9 @@ func TestDoneIsClosedWhenTheSecretDies(t *testing.T) {
 			}
 		}
 		for _, e := range all {
-			// Two seconds are promised; a machine that is busy with other tests gets ten.
-			e.open.within(e.what, 10*time.Second)
-			e.second.within(e.what, 10*time.Second)
+			// Two seconds are promised; a machine that is busy with other tests gets thirty.
+			e.open.within(e.what, 30*time.Second)
+			e.second.within(e.what, 30*time.Second)
 		}
 		for _, e := range all { // after some polls, not before the first
 			select {
@@ -327,9 +327,13 @@ func TestTenThousandStreamsCostOneBatchASecond(t *testing.T) {
 		st.end()
 	}
 	time.Sleep(1500 * time.Millisecond)
-	proxy.Reset()
-	time.Sleep(2 * time.Second)
-	if trips := proxy.RoundTrips(); trips != 0 {
+	trips = 1
+	for began = time.Now(); trips != 0 && time.Since(began) < 30*time.Second; { // the last batch may be late
+		proxy.Reset()
+		time.Sleep(2 * time.Second)
+		trips = proxy.RoundTrips()
+	}
+	if trips != 0 {
 		t.Errorf("Done: %d round trips without a stream", trips)
 	}
 }
@@ -361,7 +365,7 @@ func TestServerSentEventsEndWithTheSession(t *testing.T) {
 			if !strings.Contains(text, "data: bye\n") {
 				t.Errorf("Done: the stream ended with %q", text)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Done: the stream goes on after the logout")
 		}
 	})
