@@ -35,7 +35,7 @@ func topologyStore(t *testing.T) session.Store {
 		o.Protocol, o.ContextTimeoutEnabled = 2, true
 		return redisStore(t, redis.NewClient(o))
 	}
-	s, err := session.Open(u)
+	s, err := session.OpenPatiently(u)
 	if err != nil {
 		t.Fatal(err)
 	}
