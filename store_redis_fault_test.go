@@ -217,7 +217,7 @@ func TestFirstSaveOnAnOldRedisNamesItsVersion(t *testing.T) {
 func TestOutageIsNotProbed(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{})
 	proxy := redistest.StartProxy(t, server.Socket)
-	s, err := session.Open("redis://" + proxy.Addr)
+	s, err := session.OpenPatiently("redis://" + proxy.Addr)
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, save(s, uuid.New(), 0, 1))

@@ -35,7 +35,7 @@ func newRedisStore(t *testing.T, client redis.UniversalClient) *session.RedisSto
 func redisKey(id uuid.UUID) string { return "session:" + id.String() }
 
 // exercise walks each command and each outcome that the contract gives it.
-func exercise(t *testing.T, s session.Store) {
+func exercise(t testing.TB, s session.Store) {
 	t.Helper()
 	ctx, id := t.Context(), uuid.New()
 	binary := []byte("\x00\xff\r\n'\"\\{}")
@@ -83,7 +83,7 @@ func exercise(t *testing.T, s session.Store) {
 	require.ErrorIs(t, err, session.ErrNotFound)
 }
 
-func requireRecord(t *testing.T, want, got session.Record, ttl time.Duration) {
+func requireRecord(t testing.TB, want, got session.Record, ttl time.Duration) {
 	t.Helper()
 	require.Equal(t, want.Version, got.Version)
 	require.Equal(t, want.Owner, got.Owner)
