@@ -96,6 +96,7 @@ defaults
 	timeout connect 5s
 	timeout client 30s
 	timeout server 30s
+	timeout check 30s
 frontend site
 	bind %s
 	default_backend servers

@@ -221,7 +221,7 @@ func TestRedisFailuresAreToldByKind(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { store.Close() })
-			site := newTracedSite(t, store, time.Second)
+			site := newTracedSite(t, store, 4*time.Second)
 			visitor := sessiontest.Cookie(t, site.sessions, func(s *session.Session) { note.Set(s, "a") })
 			c.fail(server)
 			status, _, calls := site.serve(t.Context(), visitor, func(_ context.Context, s *session.Session) { note.Set(s, "b") })

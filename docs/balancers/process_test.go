@@ -77,7 +77,7 @@ func serveAs(name, addr, cookie, affinity string) error {
 
 // listen waits a while for the port of a server that was killed.
 func listen(addr string) (l net.Listener, err error) {
-	for range 100 {
+	for range 600 {
 		if l, err = net.Listen("tcp", addr); err == nil {
 			return l, nil
 		}
@@ -190,7 +190,7 @@ func (p *program) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Errorf("%s did not end when it was asked to", p.cmd.Path)
 		_ = p.cmd.Process.Kill()
 		<-p.done

@@ -37,7 +37,7 @@ var visitors atomic.Int64
 func (s *site) newVisitor() *visitor {
 	jar, _ := cookiejar.New(nil)
 	v := &visitor{s: s, name: fmt.Sprint("visitor", visitors.Add(1))}
-	v.Jar, v.Transport, v.Timeout = trustingJar{jar}, s.client, 30*time.Second
+	v.Jar, v.Transport, v.Timeout = trustingJar{jar}, s.client, time.Minute
 	return v
 }
 

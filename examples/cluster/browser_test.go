@@ -54,7 +54,7 @@ func (w *window) end(button string) {
 
 func (w *window) becomes(css, state string) {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); w.Count(css+"[data-state="+state+"]") == 0; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); w.Count(css+"[data-state="+state+"]") == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("%s is not %s: %s", css, state, w.Text(css))
 		}
@@ -129,8 +129,8 @@ func TestKillTheRedisPrimary(t *testing.T) {
 	w.becomes(primary, "down")
 	killed := time.Now()
 	for w.Reload(); w.Count("#away") > 0; w.Reload() {
-		if time.Since(killed) > 20*time.Second {
-			t.Fatal("no answer for 20 seconds")
+		if time.Since(killed) > time.Minute {
+			t.Fatal("no answer for a minute")
 		}
 	}
 	t.Logf("logged in again %v after the page showed the death", time.Since(killed).Round(10*time.Millisecond))

@@ -89,7 +89,7 @@ func (g *guest) figures() map[string]string {
 // await polls the figures.
 func (g *guest) await(name, want string) {
 	g.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		got := g.figures()[name]
 		if got == want {
 			return
@@ -202,7 +202,7 @@ func TestEverythingEndsWithTheProgram(t *testing.T) {
 				t.Errorf("%d processes, want %d", got, started)
 			}
 			end(p)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := waitUntil(ctx, "all processes to end", func() bool { return processesIn(dir) == 0 }); err != nil {
 				t.Error(err)

@@ -37,13 +37,13 @@ type Options struct {
 
 // A Browser is one visitor with one tab. Its methods fail the test, so they
 // belong to the test's own goroutine. Elements are named by CSS selectors, and
-// waited for up to ten seconds.
+// waited for up to a minute.
 type Browser struct {
 	t      testing.TB
 	driver driver
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Start opens a browser of its own: nothing is shared with others.
 func Start(t testing.TB, o Options) *Browser {

@@ -83,7 +83,7 @@ func Start(t testing.TB, path string, args ...string) *Process {
 			t.Logf("the program's log:\n%s", p.Log())
 		}
 	})
-	timer := time.AfterFunc(30*time.Second, p.Kill)
+	timer := time.AfterFunc(time.Minute, p.Kill)
 	defer timer.Stop()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	_, p.URL, _ = strings.Cut(strings.TrimSpace(line), "Listening on ")
@@ -114,7 +114,7 @@ func (p *Process) Stop() {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatal(err)
 	}
-	timer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := p.wait(); err != nil {
 		p.t.Errorf("after SIGTERM: %v; want a clean end", err)
@@ -145,7 +145,7 @@ func NewVisitor(t testing.TB) *Visitor {
 		t.Fatal(err)
 	}
 	v := &Visitor{t: t}
-	v.Jar, v.Timeout = jar, 30*time.Second
+	v.Jar, v.Timeout = jar, time.Minute
 	// A transport of its own, so that one visitor's clicks go out in parallel and
 	// no connection outlives the test.
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
