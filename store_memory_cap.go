@@ -57,7 +57,7 @@ func (s *MemoryStore) saveWithin(id uuid.UUID, prev uint64, next Record, ttl tim
 	}
 	s.room.making.Lock()
 	defer s.room.making.Unlock()
-	if !s.makeRoom(int(id[15])) {
+	if !s.makeRoom(int(id[15] % memoryShards)) {
 		return Record{}, errMemoryFull
 	}
 	used := false

@@ -276,7 +276,7 @@ func (m *memoryMap[K, V]) giveBack(pause func()) {
 		*m = memoryMap[K, V]{}
 		return
 	}
-	if m.former == nil && m.peak > 64 && 4*len(m.now) < m.peak {
+	if m.former == nil && m.peak > 64 && 8*len(m.now) < 5*m.peak {
 		m.former, m.now = m.now, make(map[K]V, len(m.now))
 		m.peak = len(m.former)
 	}

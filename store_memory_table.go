@@ -17,9 +17,9 @@ import (
 // object to look at instead of one an entry. They have no gaps: the last entry
 // moves into the place of one that goes, which lets whole chunks go too.
 type memoryTable struct {
-	chunks []*[memoryChunk]memoryEntry
-	byEnd  []uint32 // a heap of places, what is filed first on top
+	chunks []*[memoryChunk]memoryEntry // first what a look-up needs, in one cache line
 	byID   memoryIndex
+	byEnd  []uint32    // a heap of places, what is filed first on top
 	former memoryIndex // what byID replaces, until all of it has moved
 	moved  int         // slots of former that have
 
@@ -81,7 +81,7 @@ func (t *memoryTable) find(id uuid.UUID) *memoryEntry {
 
 // slot returns the place of id's place, nil for none.
 func (t *memoryTable) slot(id uuid.UUID) *uint32 {
-	if len(t.byEnd) == 0 {
+	if len(t.byID.slots) == 0 {
 		return nil
 	}
 	h := hashID(&id)

@@ -501,9 +501,12 @@ func BenchmarkMemoryStore(b *testing.B) {
 
 // BenchmarkMemoryStoreSweep reports the longest time that the sweep holds a
 // shard's lock while half of n records expire, and the time it takes in all. What
-// the machine does meanwhile is not in the longest hold's processor time.
+// the machine does meanwhile is not in the longest hold's processor time, or, where
+// it charges a thread for interrupts and for what a neighbour took, not in each of
+// several sweeps: of these it is the least.
 func BenchmarkMemoryStoreSweep(b *testing.B) {
 	const n = 1_000_000
+	least := time.Duration(math.MaxInt64)
 	for b.Loop() {
 		s, ctx := new(MemoryStore), context.Background()
 		for i := range n {
@@ -528,7 +531,8 @@ func BenchmarkMemoryStoreSweep(b *testing.B) {
 		b.ReportMetric(float64(sum.Milliseconds()), "sweep-ms")
 		b.ReportMetric(float64(holds[len(holds)*999/1000].Microseconds()), "p99.9-hold-us")
 		b.ReportMetric(float64(holds[len(holds)-1].Microseconds()), "longest-hold-us")
-		b.ReportMetric(float64(longest.Microseconds()), "longest-hold-cpu-us")
+		least = min(least, longest)
+		b.ReportMetric(float64(least.Microseconds()), "longest-hold-cpu-us")
 	}
 }
 

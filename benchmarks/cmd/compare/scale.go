@@ -46,7 +46,7 @@ func measureSweep(s settings, h *host) map[string]float64 {
 	if s.quick {
 		return values
 	}
-	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "MemoryStoreSweep", "-benchtime", "3x", ".")
+	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "MemoryStoreSweep", "-benchtime", "5x", ".")
 	cmd.Dir = ".."
 	out, err := cmd.CombinedOutput()
 	if err != nil {
