@@ -288,7 +288,7 @@ func (s *Session) closeUnchanged() bool {
 
 // touchDue reports whether base was only read, for long enough (R4).
 func (s *Session) touchDue() bool {
-	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, time.Duration(s.x.m.endOf(&s.base)*int64(time.Millisecond)-s.loaded))
+	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, timeOf(s.x.m.endOf(&s.base)).Sub(s.loadedAt()))
 }
 
 // touch extends the idle time of a session that was not saved, if that is due
