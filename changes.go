@@ -268,34 +268,51 @@ func (o *outcome) maxValues(base *content) int {
 // ascending order of names. What stays side by side is copied as it is, because a
 // value has one encoding (T5).
 func (o *outcome) appendValues(out []byte, base *content) []byte {
-	in := reader{}
-	if base != nil {
-		in = base.values()
+	data, from := o.kept(base), 0
+	for i := range o.changes {
+		c := &o.changes[i]
+		at, next := placeOf(data, from, c.name)
+		out = append(out, data[from:at]...)
+		out, from = c.append(out), next
 	}
-	changes, from := o.changes, 0
-	for in.more() && (len(changes) > 0 || o.keep != keepAll) {
+	return append(out, data[from:]...)
+}
+
+// kept are the values that stay unless a change names them.
+func (o *outcome) kept(base *content) (data []byte) {
+	if base == nil {
+		return nil
+	}
+	in := base.values()
+	if o.keep == keepAll {
+		return in.data
+	}
+	for in.more() {
 		at := in.at
-		v := in.value()
-		stays := o.keep.keeps(v)
-		if stays && (len(changes) == 0 || changes[0].name > string(v.name)) {
-			continue
-		}
-		out = append(out, in.data[from:at]...)
-		for len(changes) > 0 && changes[0].name < string(v.name) {
-			out, changes = changes[0].append(out), changes[1:]
-		}
-		if len(changes) > 0 && changes[0].name == string(v.name) {
-			out, changes, stays = changes[0].append(out), changes[1:], false
-		}
-		if from = in.at; stays {
-			from = at
+		if v := in.value(); o.keep.keeps(v) {
+			data = append(data, in.data[at:in.at]...)
 		}
 	}
-	out = append(out, in.data[from:]...)
-	for i := range changes {
-		out = changes[i].append(out)
+	return data
+}
+
+// placeOf is where the value called name begins and ends, at or after from; if
+// there is none, where it would, twice. Most are there, and to see that two names
+// differ takes less than to see which is the lower.
+func placeOf(data []byte, from int, name string) (at, end int) {
+	for at = from; at < len(data); at = end {
+		var begin, to int
+		if begin, to, _, end, _ = valueBounds(data, at); string(data[begin:to]) == name {
+			return at, end
+		}
 	}
-	return out
+	for at = from; at < len(data); at = end {
+		var begin, to int
+		if begin, to, _, end, _ = valueBounds(data, at); string(data[begin:to]) > name {
+			return at, at
+		}
+	}
+	return at, at
 }
 
 func (c *change) append(b []byte) []byte {

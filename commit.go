@@ -126,12 +126,12 @@ func (s *Session) commitHijack(ctx context.Context) error {
 }
 
 func (s *Session) try(ctx context.Context, mode commitMode, a attempt) error {
+	var c committer // not a literal: those 600 bytes would be made and then copied
+	c.s, c.m, c.request, c.mode, c.attempt = s, s.x.m, ctx, mode, a
 	s.mu.Lock()
-	c := committer{
-		s: s, m: s.x.m, request: ctx, mode: mode, attempt: a,
-		plan: s.room.steps[:a.n], base: s.base, standing: s.standing, before: s.identity(),
-		cookie: (!s.begun || mode == commitResponse) && mode != commitNoCookie, freshID: s.room.freshID, freshAt: s.room.freshAt,
-	}
+	c.plan, c.base, c.standing, c.before = s.room.steps[:a.n], s.base, s.standing, s.identity()
+	c.cookie = (!s.begun || mode == commitResponse) && mode != commitNoCookie
+	c.freshID, c.freshAt = s.room.freshID, s.room.freshAt
 	s.mu.Unlock()
 	if c.base.exists() {
 		copy(c.presented[:], c.base.hash())
@@ -307,7 +307,7 @@ func (c *committer) stand() (done bool, err error) {
 		if drops(c.plan) {
 			return false, nil
 		}
-		if !c.now().Before(timeOf(c.m.endOf(&c.base))) {
+		if c.now().UnixMilli() >= c.m.endOf(&c.base) {
 			c.standing = ended // the lifetime is over (E3)
 		}
 	}

@@ -182,17 +182,25 @@ func (h *cookieHeader) find(lines []string, found []token) []token {
 		for line != "" {
 			var part string
 			part, line, _ = strings.Cut(line, ";")
-			name, value, _ := strings.Cut(trimBlank(part), "=")
-			if trimBlank(name) != h.name {
+			part = trimBlank(part)
+			// A quoted value is not ours: quotes belong to the value (RFC 6265bis, section 4.1.1).
+			if !h.carries(part) || len(found) == maxCandidates {
 				continue
 			}
-			// A quoted value is not ours: quotes belong to the value (RFC 6265bis, section 4.1.1).
-			if t, ok := parseToken(value); ok && len(found) < maxCandidates && !contains(found, &t) {
-				found = append(found, t)
+			found = append(found, token{})
+			t := &found[len(found)-1]
+			if !t.parse(part[len(part)-tokenChars:]) || contains(found[:len(found)-1], t) {
+				found = found[:len(found)-1]
 			}
 		}
 	}
 	return found
+}
+
+// carries reports whether a cookie has our name and the length of our value.
+func (h *cookieHeader) carries(part string) bool {
+	n := len(part) - tokenChars - 1
+	return n >= len(h.name) && part[n] == '=' && part[:len(h.name)] == h.name && trimBlank(part[len(h.name):n]) == ""
 }
 
 // tooMany counts as net/http does, unless the lines are too short to hold as many.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -288,7 +289,17 @@ func (s *Session) closeUnchanged() bool {
 
 // touchDue reports whether base was only read, for long enough (R4).
 func (s *Session) touchDue() bool {
-	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, timeOf(s.x.m.endOf(&s.base)).Sub(s.loadedAt()))
+	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, time.Duration(nanosOf(s.x.m.endOf(&s.base))-s.loaded))
+}
+
+// until is how long it is from now to end, in milliseconds since 1970.
+func until(end int64, now time.Time) time.Duration {
+	return time.Duration(nanosOf(end) - now.UnixNano())
+}
+
+// nanosOf saturates in the year 2262.
+func nanosOf(millis int64) int64 {
+	return min(millis, math.MaxInt64/int64(time.Millisecond)) * int64(time.Millisecond)
 }
 
 // touch extends the idle time of a session that was not saved, if that is due

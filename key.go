@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -256,12 +257,26 @@ func decodeFast[T any](data []byte, v *T) bool {
 
 // isPlain reports whether a JSON string's inside stands for itself.
 func isPlain(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if !arePlain(binary.LittleEndian.Uint64(b)) {
+			return false
+		}
+	}
 	for _, c := range b {
 		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			return false
 		}
 	}
 	return true
+}
+
+// arePlain is isPlain for eight characters. A borrow from the byte below can make a
+// plain one look special, never the other way round; but there is none below the
+// lowest that is special, so the answer is exact.
+func arePlain(x uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, slash := x^ones*'"', x^ones*'\\'
+	return (x|(x-ones*' ')|(quote-ones)|(slash-ones))&tops == 0
 }
 
 // decodeInt reads a JSON integer of up to 18 digits.

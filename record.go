@@ -178,8 +178,32 @@ func (in *reader) take(n uint64) []byte {
 	return in.data[from:in.at:in.at]
 }
 
-func (in *reader) millis() int64             { return int64(in.uvarint(maxMillis)) }
+// millis reads a time. From 1971 to 2109 it takes six bytes.
+func (in *reader) millis() int64 {
+	if in.at+8 <= len(in.data) {
+		const tops = 0x808080808080
+		x := binary.LittleEndian.Uint64(in.data[in.at:])
+		if x&tops == tops>>8 && x>>40&0xff != 0 { // six bytes, and the last is not a longer spelling
+			in.at += 6
+			x = x&0x007f007f007f | x&0x7f007f007f00>>1
+			return int64(x&0x3fff | x>>2&(0x3fff<<14) | x>>4&(0x3fff<<28))
+		}
+	}
+	return int64(in.longUvarint(maxMillis))
+}
+
 func (in *reader) bytes(limit uint64) []byte { return in.take(in.uvarint(limit)) }
+
+// appendMillis is binary.AppendUvarint, six bytes at a time.
+func appendMillis(b []byte, t int64) []byte {
+	if t>>35 == 0 || t>>42 != 0 {
+		return binary.AppendUvarint(b, uint64(t))
+	}
+	x := uint64(t)
+	x = x&0x3fff | x&(0x3fff<<14)<<2 | x&(0x3fff<<28)<<4
+	x = x&0x007f007f007f | x&0x3f803f803f80<<1 | 0x008080808080
+	return append(b, byte(x), byte(x>>8), byte(x>>16), byte(x>>24), byte(x>>32), byte(x>>40))
+}
 
 // history returns the entries of a list of fixed-size items with their times.
 func (in *reader) history(size uint64) []byte {
@@ -212,10 +236,36 @@ type value struct {
 	survives bool // a Login (L2)
 }
 
+// value reads the next of the named values, which were looked through when the
+// record was read, or encoded here.
 func (in *reader) value() value {
-	name := in.bytes(maxNameBytes)
-	size := in.uvarint(maxSize)
-	return value{name: name, data: in.take(size >> 1), survives: size&1 == 1}
+	name, nameEnd, data, end, survives := valueBounds(in.data, in.at)
+	in.at = end
+	return value{name: in.data[name:nameEnd], data: in.data[data:end:end], survives: survives}
+}
+
+// valueBounds is where the parts of the value at at begin and end, of values that
+// are known to be good.
+func valueBounds(d []byte, at int) (name, nameEnd, data, end int, survives bool) {
+	n, name := uint64(d[at]), at+1
+	if n >= 0x80 {
+		n, name = longUvarint(d, at)
+	}
+	nameEnd = name + int(n)
+	n, data = uint64(d[nameEnd]), nameEnd+1
+	if n >= 0x80 {
+		n, data = longUvarint(d, nameEnd)
+	}
+	return name, nameEnd, data, data + int(n>>1), n&1 == 1
+}
+
+// longUvarint reads a number that is known to be good, and says where it ends.
+func longUvarint(d []byte, at int) (v uint64, end int) {
+	if x, y := d[at], d[at+1]; y < 0x80 {
+		return uint64(x&0x7f) | uint64(y)<<7, at + 2
+	}
+	v, n := binary.Uvarint(d[at:])
+	return v, at + n
 }
 
 func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool) []byte {
@@ -229,9 +279,12 @@ func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool
 	return append(b, data...)
 }
 
+// quiet reports whether both histories are empty, as most are: two lengths of 0.
+func (c *content) quiet() bool { return c.valuesAt-c.historyAt <= 2 }
+
 // superseded holds entries of hash and time (C7).
 func (c *content) superseded() []byte {
-	if !c.exists() {
+	if c.quiet() {
 		return nil
 	}
 	in := reader{data: c.data[c.historyAt:c.valuesAt]}
@@ -240,7 +293,7 @@ func (c *content) superseded() []byte {
 
 // recent holds entries of version and time (C5).
 func (c *content) recent() []byte {
-	if !c.exists() {
+	if c.quiet() {
 		return nil
 	}
 	in := reader{data: c.data[c.historyAt:c.valuesAt]}
@@ -259,10 +312,12 @@ func (c *content) values() reader {
 // lookup finds a value by name. It does not stop where an absent name would be,
 // because comparing for order costs those more that are there.
 func (c *content) lookup(name string) (value, bool) {
-	for in := c.values(); in.more(); {
-		if v := in.value(); string(v.name) == name {
-			return v, true
+	for at := int(c.valuesAt); at < len(c.data); {
+		from, to, data, end, survives := valueBounds(c.data, at)
+		if string(c.data[from:to]) == name {
+			return value{name: c.data[from:to], data: c.data[data:end:end], survives: survives}, true
 		}
+		at = end
 	}
 	return value{}, false
 }
@@ -330,7 +385,7 @@ func (d *draft) encode() []byte {
 	b = append(b, d.id[:]...)
 	b = append(b, d.hash[:]...)
 	for _, t := range [...]int64{d.created, d.authenticated, d.end, d.written} {
-		b = binary.AppendUvarint(b, uint64(t))
+		b = appendMillis(b, t)
 	}
 	b = binary.AppendUvarint(b, uint64(len(d.user)))
 	b = append(b, d.user...)

@@ -70,3 +70,24 @@ func FuzzVarint(f *testing.F) {
 		}
 	})
 }
+
+// T5: a time is written as encoding/binary does, and read back, whatever its length.
+func TestT5TimesHaveOneSpelling(t *testing.T) {
+	for bits := range 51 {
+		for _, at := range []int64{1<<bits - 1, 1 << bits, 1<<bits + 1, 0x2_a5c3_96b4_71 & (1<<bits - 1)} {
+			if at > maxMillis {
+				continue
+			}
+			data := appendMillis(nil, at)
+			require.Equal(t, binary.AppendUvarint(nil, uint64(at)), data, at)
+			for behind := range 10 {
+				in := reader{data: append(slices.Clip(data), make([]byte, behind)...)}
+				require.Equal(t, at, in.millis(), "%x", in.data)
+				require.Equal(t, len(data), in.at)
+			}
+		}
+	}
+	in := reader{data: []byte{0x81, 0x82, 0x83, 0x84, 0x85, 0, 0, 0, 0}} // five bytes' worth in six
+	require.Zero(t, in.millis())
+	require.True(t, in.bad)
+}

@@ -35,7 +35,7 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 		ctx, release := c.sendContext(failures)
 		c.known = false
 		conflicting, err := c.m.store.Save(ctx, id, prev, next, ttl)
-		if errors.Is(err, ErrConflict) && conflicting.Version == 0 {
+		if err != nil && errors.Is(err, ErrConflict) && conflicting.Version == 0 {
 			conflicting, err = c.loadConflict(ctx, id)
 		}
 		release()
@@ -151,13 +151,13 @@ func (c *committer) build(o *outcome) (next Record, base content, ttl time.Durat
 		d.end = d.written + c.m.lifetime.Milliseconds() // L1
 	}
 	if o.mints() {
-		c.mint(d.id, timeOf(d.end).Sub(now))
+		c.mint(d.id, until(d.end, now))
 		d.hash = c.hash
 	}
 	if c.version == 0 {
 		c.version = newVersion()
 	}
-	ttl = min(c.m.idle, timeOf(d.end).Sub(now)).Truncate(time.Millisecond)
+	ttl = min(c.m.idle, until(d.end, now)).Truncate(time.Millisecond)
 	if ttl < time.Millisecond {
 		return Record{}, content{}, 0, ErrEnded // the lifetime ran out between stand and here (E2)
 	}
