@@ -19,6 +19,7 @@ func newDetached(ctx context.Context, prepare func(context.Context)) context.Con
 	}
 	r := new(http.Request).WithContext(ctx)
 	x := newExchange(m, noResponse{}, r)
+	x.session.began = sinceStart()
 	if prepare == nil {
 		return x
 	}
@@ -27,6 +28,7 @@ func newDetached(ctx context.Context, prepare func(context.Context)) context.Con
 		panic(err)
 	}
 	next := newExchange(m, noResponse{}, r)
+	next.session.began = sinceStart()
 	if x.session.base.exists() {
 		next.session.present(x.session.base, live, x.session.left, x.session.loaded)
 	}
