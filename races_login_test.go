@@ -387,3 +387,32 @@ func (d *desk) do(token string, steps ...string) answer {
 	d.handler.ServeHTTP(w, newRequest("https://site.example", token, steps))
 	return read(w.Result())
 }
+
+// R14: a logout of an anonymous session that meets another request's write, while a
+// goroutine of its own asks for Done. The race detector tells.
+func TestR14LogoutGivesWayWhileDoneIsAskedFor(t *testing.T) {
+	for range 20 {
+		v := &guest{t: t, manager: newManager(t, session.Config{})}
+		v.visit(func(s *session.Session) { countKey.Set(s, 1) })
+		v.request(func(_ http.ResponseWriter, r *http.Request) {
+			s := v.manager.FromContext(r.Context())
+			v.tab().visit(func(s *session.Session) { countKey.Set(s, 2) })
+			var asking sync.WaitGroup
+			asking.Go(func() {
+				for range 100 {
+					s.Done()
+				}
+			})
+			s.Destroy()
+			if err := s.Save(r.Context()); err != nil {
+				t.Error(err)
+			}
+			asking.Wait()
+		})
+		v.visit(func(s *session.Session) {
+			if !s.IsNew() {
+				t.Error("the session is there after the logout")
+			}
+		})
+	}
+}

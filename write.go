@@ -265,7 +265,9 @@ func (c *committer) giveWay(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	there, err := parseRecord(stored, id)
-	moot := c.s.seldom().moot
+	c.s.mu.Lock()
+	moot := c.s.seldom().moot // no other commit of this session runs that would change it
+	c.s.mu.Unlock()
 	if err != nil || there.user != "" && (moot == nil || !moot.made(&there)) {
 		return errGaveWay
 	}
