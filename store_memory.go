@@ -42,8 +42,8 @@ var errVersionZero = errors.New("session: a record's version must not be 0; choo
 //
 // It is a [UserStore]. A list forgets an ID whose ttl has run out or whose record
 // is gone, without a call: within about fifteen seconds in a store of a few
-// thousand users, and in any store when one ID in sixteen is to go; within six
-// minutes otherwise.
+// thousand users, and in any store when one ID in sixteen is to go, spread over its
+// users; within six minutes otherwise.
 type MemoryStore struct {
 	// MaxSessions is how many records the store may hold, so that a flood of
 	// strangers cannot fill the memory. 0 or less: any number. Set it before the
@@ -73,8 +73,9 @@ func (s *MemoryStore) Load(ctx context.Context, id uuid.UUID) (Record, error) {
 	return s.loadAt(id, time.Now().UnixNano())
 }
 
-// loadAt is Load for a caller that knows what time it was a moment ago: nobody can
-// tell such a Load from one that came a moment earlier.
+// loadAt is Load for a caller that knows what time it was a moment ago, as if it had
+// come then. A touch that came in between leaves more than the idle timeout, which
+// leads to one touch more, as does any Load that waits for the lock.
 func (s *MemoryStore) loadAt(id uuid.UUID, now int64) (Record, error) {
 	sh := s.shard(id)
 	sh.mu.Lock()
@@ -218,7 +219,7 @@ type memoryShard struct {
 	mu    sync.Mutex
 	table memoryTable
 
-	_ [48]byte // fills three cache lines, so that neighbours share none
+	_ [56]byte // to three cache lines, so that all shards lie alike: what a look-up needs is in one
 }
 
 // save adds a record only if takePlace says that there is a place for it. Nil:

@@ -17,7 +17,7 @@ import (
 // object to look at instead of one an entry. They have no gaps: the last entry
 // moves into the place of one that goes, which lets whole chunks go too.
 type memoryTable struct {
-	chunks []*[memoryChunk]memoryEntry // first what a look-up needs, in one cache line
+	chunks []*[memoryChunk]memoryEntry // first what a look-up needs
 	byID   memoryIndex
 	byEnd  []uint32    // a heap of places, what is filed first on top
 	former memoryIndex // what byID replaces, until all of it has moved

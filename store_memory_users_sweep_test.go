@@ -301,3 +301,21 @@ func longestMemoryListWait(s *MemoryStore, stop chan struct{}) (longest time.Dur
 		time.Sleep(20 * time.Microsecond)
 	}
 }
+
+// E6: when one ID in sixteen is to go, whoever's it is, one sweep takes them all.
+func TestMemoryStoreE6OneInSixteenGoesAtOnce(t *testing.T) {
+	s := new(MemoryStore)
+	const users = 5 * memoryListLooks
+	for u := range users {
+		id, name := uuid.New(), fmt.Sprint("user ", u)
+		if u%16 != 0 {
+			memoryLogin(t, s, name, id, time.Hour, time.Hour)
+		} else if _, _, err := s.Enlist(t.Context(), name, id, time.Hour, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.collectLists(time.Now().UnixNano())
+	if n, want := s.listCount(), users-users/16; n != want {
+		t.Errorf("%d lists are left of %d, of which %d are alive", n, users, want)
+	}
+}
