@@ -51,7 +51,7 @@ func (s *Session) unchanged() bool {
 }
 
 // commitSteps is commit for a session that had refusals commits refused when it
-// was looked at.
+// was looked at, which only Save asks about.
 func (s *Session) commitSteps(ctx context.Context, mode commitMode, refusals int) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()

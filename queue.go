@@ -18,7 +18,7 @@ type queue struct {
 		// lines are of those sessions that are being committed: few, so that looking at
 		// them in turn is cheaper than a map.
 		lines []line
-		_     [32]byte // apart from the next shard's cache line
+		_     [32]byte // a cache line in all, so that two shards share no more than one
 	}
 }
 

@@ -74,7 +74,7 @@ func parseRecord(stored Record, id uuid.UUID) (c content, err error) {
 
 // parse checks every length before it believes it, and that the record belongs to
 // id and to the owner that the store names (T4). It allocates nothing. After an
-// error c is no record.
+// error c is as it was.
 func (c *content) parse(stored *Record, id *uuid.UUID) error {
 	d := stored.Data
 	switch {

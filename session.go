@@ -28,7 +28,7 @@ type Session struct {
 
 	// committing is held by the one commit of this session that runs.
 	committing sync.Mutex
-	mu         sync.Mutex // guards what follows; never held during I/O
+	mu         sync.Mutex // guards what follows, but updating and began; never held during I/O
 	// updating counts the functions given to Update that are running now.
 	updating atomic.Int32
 
@@ -42,7 +42,7 @@ type Session struct {
 	listed    bool // it never had one: Manager.Sessions made it
 
 	base   content       // as loaded or last committed; none for a new session
-	began  time.Duration // when the request did, since started
+	began  time.Duration // when the request did, since started; set before the handler runs
 	loaded int64         // when base was loaded or committed, in nanoseconds since 1970
 	left   time.Duration // what base had left then
 

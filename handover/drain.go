@@ -28,7 +28,7 @@ type Report struct {
 	Took  time.Duration // from the first Drain to the end, or until now
 }
 
-// Progress may be called at any time. It costs a look at each of 256 shards.
+// Progress may be called at any time. It costs a look at each of 64 shards.
 func (s *Store) Progress() Report {
 	r := Report{
 		Moved: int(s.moved.Load()),
