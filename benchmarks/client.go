@@ -11,7 +11,7 @@ import (
 
 // A Client sends requests to an [App] in the same goroutine, through no socket
 // and no recorder: what an exchange costs beside the application is one copy of
-// a request. It is not safe for concurrent use.
+// a request, and nothing allocated. It is not safe for concurrent use.
 type Client struct {
 	app    *App
 	status int

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,6 +114,15 @@ type httpSample struct {
 
 type httpSeries []httpSample
 
+// over compares two cells round by round.
+func (s httpSeries) over(floor httpSeries, of func(httpSample) float64) float64 {
+	ratios := make([]float64, min(len(s), len(floor)))
+	for i := range ratios {
+		ratios[i] = of(s[i]) / of(floor[i])
+	}
+	return median(ratios)
+}
+
 func (s httpSeries) median(of func(httpSample) float64) float64 {
 	values := make([]float64, len(s))
 	for i := range s {
@@ -131,11 +141,7 @@ func measureHTTP(s settings, h *host, server *redisServer) map[cell]httpSeries {
 		h.Fatal(err)
 	}
 	server.flush()
-	peers := []benchmarks.Peer{
-		benchmarks.Find("floor-bare", "memory"), benchmarks.Find("floor-map", "memory"),
-		benchmarks.Find("floor-get", "redis"), benchmarks.Find("floor-getset", "redis"),
-	}
-	peers = append(peers, benchmarks.Peers...)
+	peers := slices.DeleteFunc(inOrder(), isFramework)
 	children := make([]*child, len(peers))
 	for i, peer := range peers {
 		children[i] = startChild(h, peer, server)

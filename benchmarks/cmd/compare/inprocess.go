@@ -32,13 +32,32 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
+// inOrder are the floors and peers of one store and then of the other, so that what
+// is compared is measured within seconds of each other.
+func inOrder() (peers []benchmarks.Peer) {
+	all := slices.Concat(benchmarks.Floors, benchmarks.Peers)
+	for _, store := range []string{"memory", "redis"} {
+		for _, p := range all {
+			if p.Store == store {
+				peers = append(peers, p)
+			}
+		}
+	}
+	return peers
+}
+
+// isFramework reports whether p is the bare handler of a peer's own framework.
+func isFramework(p benchmarks.Peer) bool {
+	return slices.ContainsFunc(benchmarks.Peers, func(of benchmarks.Peer) bool { return of.Floor == p.Lib })
+}
+
 // measureInProcess goes round all cells, round by round, so that what happens to
 // the machine meanwhile happens to all of them.
 func measureInProcess(s settings, env benchmarks.Env, server *redisServer) map[cell]series {
 	all := make(map[cell]series)
 	for round := range s.rounds {
 		for _, op := range benchmarks.Ops {
-			for _, peer := range append(slices.Clone(benchmarks.Floors), benchmarks.Peers...) {
+			for _, peer := range inOrder() {
 				if !peer.Has(op) {
 					continue
 				}

@@ -67,7 +67,7 @@ func main() {
 	log.SetFlags(log.Ltime)
 	isQuick := flag.Bool("quick", false, "a few minutes' check that everything works; its figures mean nothing")
 	out := flag.String("out", ".", "where to write RESULTS.md and the plots")
-	rounds := flag.Int("rounds", 0, "how many rounds; 0: seven in process and five over HTTP")
+	rounds := flag.Int("rounds", 0, "how many rounds; 0: five in process and three over HTTP")
 	serve := flag.String("serve", "", "used by compare itself: serve a peer, lib/store")
 	redisAddr := flag.String("redis", "", "used by compare itself: the server of -serve")
 	flag.Parse()

@@ -37,9 +37,9 @@ func (r *report) writeTargets(p *page) {
 	floor := r.http[cell{"floor-get", "redis", benchmarks.OpRead}]
 	app := func(h httpSample) float64 { return h.app }
 	redis := func(h httpSample) float64 { return h.redis }
-	v := ours.median(app) / floor.median(app)
+	v := ours.over(floor, app)
 	judge(p, "a read over HTTP on Redis: application at most 1.25 times the handler with one GET", v, v <= 1.25)
-	v = ours.median(redis) / floor.median(redis)
+	v = ours.over(floor, redis)
 	judge(p, "a read over HTTP on Redis: Redis at most 1.5 times that", v, v <= 1.5)
 	r.judgeTrips(p)
 	if len(r.scale) > 0 {
