@@ -201,15 +201,22 @@ func (w *response) seal(line *string, looked bool) {
 		w.forbidStoring(h)
 	}
 	if looked {
-		if lines := h["Vary"]; !variesByCookie(lines) {
-			h["Vary"] = withLine(lines, "Cookie", &w.vary)
-		}
+		w.tellCaches(h)
 	}
-	if looked && len(h["Cache-Control"]) == 0 {
+	w.fields = int32(len(h))
+}
+
+// tellCaches says that the response depends on the cookie (R12). It looks before it
+// writes, because a look into an empty map costs nothing.
+func (w *response) tellCaches(h http.Header) {
+	vary, cache := h["Vary"], h["Cache-Control"]
+	if !variesByCookie(vary) {
+		h["Vary"] = withLine(vary, "Cookie", &w.vary)
+	}
+	if len(cache) == 0 {
 		w.cache[0] = "private"
 		h["Cache-Control"] = w.cache[:]
 	}
-	w.fields = int32(len(h))
 }
 
 // forbidStoring keeps a shared cache from handing our cookies to others (R12).
