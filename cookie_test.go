@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/base64"
 	"net/http"
 	"strings"
@@ -197,6 +198,23 @@ func FuzzToken(f *testing.F) {
 			t.Fatalf("%q: accepted %v, encoding/base64 says %v", s, ok, valid)
 		}
 	})
+}
+
+// TestT1EveryBitOfAHashCounts: two hashes that differ anywhere are not equal.
+func TestT1EveryBitOfAHashCounts(t *testing.T) {
+	tok := mint(newID())
+	hash := hashSecret("shop", &tok)
+	stored := bytes.Clone(hash[:])
+	if !equalHash(stored, &hash) || equalHash(stored[1:], &hash) || equalHash(append(stored, 0), &hash) || equalHash(nil, &hash) {
+		t.Fatal("a hash equals itself, and nothing of another length")
+	}
+	for bit := range hashSize * 8 {
+		stored[bit/8] ^= 1 << (bit % 8)
+		if equalHash(stored, &hash) {
+			t.Errorf("bit %d is not looked at", bit)
+		}
+		stored[bit/8] ^= 1 << (bit % 8)
+	}
 }
 
 // TestT1Secrets mints tokens and looks at every bit of the secret.
