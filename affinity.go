@@ -121,7 +121,10 @@ func (w *response) addAffinity(h http.Header, looked bool) {
 // a session that came without our name. A response whose handler did not look may
 // be meant for everybody's cache, and stays as it is (R12).
 func (w *response) affinityLeft(looked bool) (left time.Duration, wanted bool) {
-	s := &w.x.session
+	s := w.x.asked()
+	if s == nil {
+		return 0, false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wanted = s.standing == live &&

@@ -53,8 +53,9 @@ func (s *Session) unchanged() bool {
 // commitSteps is commit for a session that had refusals commits refused when it
 // was looked at, which only Save asks about.
 func (s *Session) commitSteps(ctx context.Context, mode commitMode, refusals int) error {
-	s.committing.Lock()
-	defer s.committing.Unlock()
+	r := s.ownRoom()
+	r.committing.Lock()
+	defer r.committing.Unlock()
 	if err := s.clearDoubt(ctx, mode); err != nil {
 		return err
 	}
@@ -83,8 +84,9 @@ func (s *Session) updateNow(ctx context.Context, name string, survives bool, f u
 	if err := s.canSave(ctx); err != nil {
 		return err
 	}
-	s.committing.Lock()
-	defer s.committing.Unlock()
+	r := s.ownRoom()
+	r.committing.Lock()
+	defer r.committing.Unlock()
 	if err := s.clearDoubt(ctx, commitNow); err != nil {
 		return err
 	}

@@ -19,18 +19,17 @@ func newDetached(ctx context.Context, prepare func(context.Context)) context.Con
 	}
 	r := new(http.Request).WithContext(ctx)
 	x := newExchange(m, noResponse{}, r)
-	x.session.began = sinceStart()
 	if prepare == nil {
 		return x
 	}
 	prepare(x)
-	if err := x.session.Save(ctx); err != nil {
+	s := x.use()
+	if err := s.Save(ctx); err != nil {
 		panic(err)
 	}
 	next := newExchange(m, noResponse{}, r)
-	next.session.began = sinceStart()
-	if x.session.base.exists() {
-		next.session.present(x.session.base, live, x.session.left, x.session.loaded)
+	if s.base.exists() {
+		next.use().present(s.base, live, s.left, s.loaded)
 	}
 	return next
 }

@@ -13,8 +13,8 @@ func TestDetachedSessionsBeginWhenTheyAreMade(t *testing.T) {
 	before := sinceStart()
 	require.NotZero(t, before)
 	prepared := newDetached(context.Background(), func(ctx context.Context) {
-		require.GreaterOrEqual(t, FromContext(ctx).began, before)
+		require.GreaterOrEqual(t, FromContext(ctx).x.began, before)
 		require.NoError(t, FromContext(ctx).Login("alice"))
 	})
-	require.GreaterOrEqual(t, FromContext(prepared).began, before)
+	require.GreaterOrEqual(t, FromContext(prepared).x.began, before)
 }

@@ -12,21 +12,77 @@ import (
 	"time"
 )
 
-// An exchange is one request on its way through a manager: its session, its
-// response and its context in one allocation. It is never reused, so whoever
-// keeps a part of it for too long reaches nobody else's (R14).
+// An exchange is one request on its way through a manager: its response, its
+// context, and its session if it brought a token, in one allocation. It is never
+// reused, so whoever keeps a part of it for too long reaches nobody else's (R14).
 type exchange struct {
 	m        *Manager
-	request  *http.Request // as the manager got it
-	session  Session
-	writer   response
+	request  *http.Request           // as the manager got it
+	session  atomic.Pointer[Session] // see use
 	canceler atomic.Pointer[canceler]
+	began    time.Duration // when the request did, since started; set before the handler runs
+	writer   response
 }
 
+type exchangeKey struct{}
+
+// newExchange makes one for a visitor who is not known. The session is made when
+// somebody asks for it: most pages for strangers never do.
 func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{m: m, request: r}
-	x.session.x, x.writer.x, x.writer.rw = x, x, w
+	x := &exchange{m: m, request: r, began: sinceStart()}
+	x.writer.x, x.writer.rw = x, w
 	return x
+}
+
+// A visit is an exchange with its session.
+type visit struct {
+	exchange
+	own Session
+}
+
+func newVisit(m *Manager, w http.ResponseWriter, r *http.Request, began time.Duration) *exchange {
+	v := new(visit)
+	x := &v.exchange
+	x.m, x.request, x.began = m, r, began
+	x.writer.x, x.writer.rw = x, w
+	v.own.x = x
+	x.session.Store(&v.own)
+	return x
+}
+
+// What stands in the place of a session that nobody asked for, nil at first: so
+// that whoever asks later gets one that takes no cookie any more (R7), or no change
+// (R14). They belong to no exchange.
+var headerGone, requestOver = new(Session), new(Session)
+
+// asked is the session, or nil if nobody asked for it.
+func (x *exchange) asked() *Session {
+	if s := x.session.Load(); s != nil && s.x != nil {
+		return s
+	}
+	return nil
+}
+
+// use is the session, made if need be. Several goroutines of the request may ask at
+// once (R14).
+func (x *exchange) use() *Session {
+	for {
+		was := x.session.Load()
+		if was != nil && was.x != nil {
+			return was
+		}
+		s := &Session{x: x, begun: was != nil, closed: was == requestOver}
+		if x.session.CompareAndSwap(was, s) {
+			return s
+		}
+	}
+}
+
+// passBy notes that the header is gone, or the request over, for a session that
+// nobody asked for. It reports whether that is so.
+func (x *exchange) passBy(is *Session) bool {
+	was := x.session.Load()
+	return was != requestOver && (was == nil || was.x == nil) && x.session.CompareAndSwap(was, is)
 }
 
 // parent is the request's context as the manager got it.
@@ -71,26 +127,34 @@ func (x *exchange) String() string              { return "session.Context" }
 func (x *exchange) Format(f fmt.State, _ rune) { fmt.Fprint(f, x.String()) }
 
 func (x *exchange) Value(key any) any {
-	if key == (contextKey{}) || key == x.m {
-		return &x.session
+	switch {
+	case key == (contextKey{}), key == x.m:
+		return x.use()
+	case key == (exchangeKey{}):
+		return x
 	}
 	return x.current().Value(key)
 }
 
-// load finds the session that the Cookie lines open. An error means that the
-// store could not tell.
-func (x *exchange) load(lines []string) error {
+// arrive makes the exchange of a request, with the session that its cookies open.
+// An error means that the store could not tell.
+func (m *Manager) arrive(w http.ResponseWriter, r *http.Request) (*exchange, error) {
+	lines := r.Header["Cookie"]
 	if len(lines) == 0 {
-		x.session.began = sinceStart()
-		return nil // R1
+		return newExchange(m, w, r), nil // R1
 	}
 	var buf [maxCandidates]token
-	candidates := x.m.cookie.find(lines, buf[:0])
-	now := time.Now() // read once: four readings were a sixth of a whole request in memory
-	x.session.began = now.Sub(started)
+	candidates := m.cookie.find(lines, buf[:0])
 	if len(candidates) == 0 {
-		return nil // R3
+		return newExchange(m, w, r), nil // R3
 	}
+	now := time.Now() // read once: four readings were a sixth of a whole request in memory
+	x := newVisit(m, w, r, now.Sub(started))
+	return x, x.load(candidates, now)
+}
+
+// load looks up the tokens that the request brought.
+func (x *exchange) load(candidates []token, now time.Time) error {
 	ctx, release := x.m.storeContext(x.parent(), now, x.m.timeout)
 	defer release()
 	opened := 0
@@ -105,7 +169,7 @@ func (x *exchange) load(lines []string) error {
 	}
 	if opened > 1 {
 		x.m.event(x.parent(), Event{Kind: EventAmbiguousCookie})
-		x.session.present(content{}, anonymous, 0, 0)
+		x.use().present(content{}, anonymous, 0, 0)
 	}
 	return nil
 }
@@ -113,7 +177,7 @@ func (x *exchange) load(lines []string) error {
 // try looks up one token. The session takes what it opens, or, while nothing
 // better is known, why it opens nothing.
 func (x *exchange) try(ctx context.Context, t *token, first bool, now int64) (standing, error) {
-	id := t.id()
+	id, s := t.id(), x.use()
 	stored, err := x.m.load(ctx, id, now)
 	if errors.Is(err, ErrNotFound) {
 		x.m.event(x.parent(), Event{Kind: EventUnknownToken})
@@ -126,18 +190,18 @@ func (x *exchange) try(ctx context.Context, t *token, first bool, now int64) (st
 	var base content
 	if err := base.parse(&stored, &id); err != nil {
 		x.m.event(x.parent(), Event{Kind: EventRecordRefused, ID: id, Err: err})
-		if errors.Is(err, errUnreadable) && x.session.standing != live {
-			x.session.standing = unreadable
+		if errors.Is(err, errUnreadable) && s.standing != live {
+			s.standing = unreadable
 		}
 		return anonymous, nil
 	}
 	hash := hashSecret(x.m.name, t)
 	switch is := x.judge(&base, &hash, now/int64(time.Millisecond)); {
 	case is == live && first:
-		x.session.present(base, live, stored.TTL, now)
+		s.present(base, live, stored.TTL, now)
 		return live, nil
-	case is == superseded && x.session.standing == anonymous:
-		x.session.standing = superseded
+	case is == superseded && s.standing == anonymous:
+		s.standing = superseded
 		return superseded, nil
 	default:
 		return is, nil
@@ -175,7 +239,7 @@ func (x *exchange) serve(next http.Handler) {
 			x.abandon()
 		}
 		if !closed {
-			x.session.close()
+			x.close()
 		}
 		if c := x.canceler.Load(); c != nil {
 			c.cancel(context.Canceled)
@@ -185,7 +249,8 @@ func (x *exchange) serve(next http.Handler) {
 		x.writer.aside = &headers{before: h.Clone()}
 	}
 	if a := x.m.affinity; a != nil { // before the handler, which may change the header
-		x.writer.moved = x.session.cookied && !a.sent(x.request.Header["Cookie"])
+		s := x.asked()
+		x.writer.moved = s != nil && s.cookied && !a.sent(x.request.Header["Cookie"])
 	}
 	next.ServeHTTP(&x.writer, x.request.WithContext(x))
 	closed = x.finish()
@@ -203,17 +268,17 @@ func (x *exchange) finish() (closed bool) {
 			return false
 		}
 	case failed:
-		if x.session.logoutPending() {
+		if x.use().logoutPending() {
 			x.abandon()
 		}
 		x.writer.settleHeader()
 		return false
 	}
-	if closed = x.session.closeUnchanged(); !closed {
+	if closed = x.closeUnchanged(); !closed {
 		if began {
 			x.commitLate("session: changes made after the response began are lost")
 		}
-		x.session.touch(x.parent())
+		x.use().touch(x.parent())
 	}
 	if began {
 		x.writer.settleHeader()
@@ -223,7 +288,7 @@ func (x *exchange) finish() (closed bool) {
 
 // commitLate commits when no answer can tell of a failure: the log does.
 func (x *exchange) commitLate(failure string) {
-	if err := x.session.commit(x.parent(), commitLate); err != nil {
+	if err := x.use().commit(x.parent(), commitLate); err != nil {
 		x.m.logger.LogAttrs(x.parent(), slog.LevelError, failure, slog.String("err", err.Error()))
 	}
 }
@@ -231,7 +296,7 @@ func (x *exchange) commitLate(failure string) {
 // abandon drops what a panicking handler had not saved, except a logout (R10).
 // The panic is not recovered, so its value and stack stay as they are.
 func (x *exchange) abandon() {
-	if destroys := x.session.abandon(); destroys {
+	if s := x.asked(); s != nil && s.abandon() {
 		x.commitLate("session: a logout was not saved")
 	}
 	if x.writer.phase == open {
@@ -252,14 +317,13 @@ func (s *Session) logoutPending() bool {
 // it leaves. It waits for the commit of another goroutine of the request, whose
 // steps they may be.
 func (s *Session) abandon() (destroys bool) {
-	s.committing.Lock()
-	defer s.committing.Unlock()
+	r := s.ownRoom()
+	r.committing.Lock()
+	defer r.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.room; r != nil {
-		destroys = slices.ContainsFunc(r.steps, func(st step) bool { return st.op == opDestroy })
-		r.steps, r.frozen = nil, 0
-	}
+	destroys = slices.ContainsFunc(r.steps, func(st step) bool { return st.op == opDestroy })
+	r.steps, r.frozen = nil, 0
 	s.cleared()
 	if destroys {
 		s.addStep(step{op: opDestroy})
@@ -268,14 +332,23 @@ func (s *Session) abandon() (destroys bool) {
 }
 
 // close ends the session's use (R14).
-func (s *Session) close() {
+func (x *exchange) close() {
+	if x.passBy(requestOver) {
+		return
+	}
+	s := x.use()
 	s.mu.Lock()
 	s.closed = true
 	w := s.seldom().watcher
 	s.mu.Unlock()
 	if w != nil {
-		s.x.m.watch.leave(w)
+		x.m.watch.leave(w)
 	}
+}
+
+// closeUnchanged closes a session that nobody asked for, or that was not changed.
+func (x *exchange) closeUnchanged() bool {
+	return x.passBy(requestOver) || x.use().closeUnchanged()
 }
 
 // closeUnchanged closes a session that needs no commit, is not due for a touch and
@@ -328,7 +401,7 @@ func (s *Session) touch(ctx context.Context) {
 // first, so that it takes nothing from a touch that came after (R4, E4).
 func (s *Session) touchTTL(ctx context.Context, base *content) (time.Duration, error) {
 	untilEnd := time.Until(timeOf(s.x.m.endOf(base)))
-	since := sinceStart() - s.began
+	since := sinceStart() - s.x.began
 	if since < s.x.m.idle/10 {
 		return min(s.x.m.idle, untilEnd), nil
 	}

@@ -192,8 +192,8 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		x := newExchange(m, w, r)
-		if err := x.load(r.Header["Cookie"]); err != nil {
+		x, err := m.arrive(w, r)
+		if err != nil {
 			m.answer(w, r, err)
 			return
 		}
@@ -206,11 +206,11 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 // one would strip ours as not its own, and every visitor would lose the inner
 // session with each answer.
 func (m *Manager) wrapsAlready(ctx context.Context) bool {
-	for outer, nested := ctx.Value(contextKey{}).(*Session); nested; outer, nested = outer.x.parent().Value(contextKey{}).(*Session) {
-		if outer.x.m == m {
+	for outer, nested := ctx.Value(exchangeKey{}).(*exchange); nested; outer, nested = outer.parent().Value(exchangeKey{}).(*exchange) {
+		if outer.m == m {
 			return true
 		}
-		if outer.x.m.cookie.name != m.cookie.name {
+		if outer.m.cookie.name != m.cookie.name {
 			continue
 		}
 		panic(fmt.Sprintf("session: one Manager wraps another and both write the cookie %q: give each a Cookie.Name of its own", m.cookie.name))

@@ -206,24 +206,24 @@ func TestCommittedViewIsTheParsedOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := newExchange(m, noResponse{}, httptest.NewRequest("GET", "/", nil))
+	s := newExchange(m, noResponse{}, httptest.NewRequest("GET", "/", nil)).use()
 	key := NewKey[string]("name")
 	for i, change := range []func() error{
-		func() error { key.Set(&x.session, "x"); return nil },
-		func() error { return x.session.Login("alice") },
-		x.session.Renew,
-		func() error { key.Set(&x.session, "y"); return nil },
+		func() error { key.Set(s, "x"); return nil },
+		func() error { return s.Login("alice") },
+		s.Renew,
+		func() error { key.Set(s, "y"); return nil },
 	} {
-		if err := errors.Join(change(), x.session.Save(t.Context())); err != nil {
+		if err := errors.Join(change(), s.Save(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		stored, err := m.store.Load(t.Context(), x.session.ID())
+		stored, err := m.store.Load(t.Context(), s.ID())
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := parseRecord(stored, x.session.ID())
-		if err != nil || !reflect.DeepEqual(x.session.base, want) {
-			t.Errorf("save %d: %v\n got %+v\nwant %+v", i, err, x.session.base, want)
+		want, err := parseRecord(stored, s.ID())
+		if err != nil || !reflect.DeepEqual(s.base, want) {
+			t.Errorf("save %d: %v\n got %+v\nwant %+v", i, err, s.base, want)
 		}
 	}
 }

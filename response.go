@@ -127,7 +127,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	case !hijackable(w.rw):
 		return nil, nil, http.ErrNotSupported
 	case w.phase == open:
-		if err := w.x.session.commitHijack(w.x.parent()); err != nil {
+		if err := w.x.use().commitHijack(w.x.parent()); err != nil {
 			return nil, nil, fmt.Errorf("session: Hijack cannot go ahead: %w", err)
 		}
 	}
@@ -176,7 +176,7 @@ func (w *response) ready() error {
 func (w *response) begin() error {
 	line, looked, unchanged := w.markUnchangedBegun()
 	if !unchanged {
-		if err := w.x.session.commitSteps(w.x.parent(), commitResponse, 0); err != nil {
+		if err := w.x.use().commitSteps(w.x.parent(), commitResponse, 0); err != nil {
 			w.fail(err)
 			return err
 		}
@@ -239,16 +239,23 @@ func withLine(lines []string, line string, room *[1]string) []string {
 // markBegun closes the session for cookies and takes the one that waits.
 func (w *response) markBegun() (line *string, looked bool) {
 	w.phase = begun
-	s := &w.x.session
+	if w.x.passBy(headerGone) {
+		return nil, false
+	}
+	s := w.x.use()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.takeCookie(), s.looked
 }
 
 // markUnchangedBegun is markBegun for a session that needs no commit, as most do:
-// one look under one lock.
+// one look under one lock, or none for one that nobody asked for.
 func (w *response) markUnchangedBegun() (line *string, looked, unchanged bool) {
-	s := &w.x.session
+	if w.x.passBy(headerGone) {
+		w.phase = begun
+		return nil, false, true
+	}
+	s := w.x.use()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.unchanged() {
@@ -372,7 +379,7 @@ func (w *response) fail(err error) {
 
 // markFailed closes the session for cookies and forgets the one that waited.
 func (w *response) markFailed() {
-	s := &w.x.session
+	s := w.x.use()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takeCookie()

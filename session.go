@@ -26,9 +26,7 @@ import (
 type Session struct {
 	x *exchange
 
-	// committing is held by the one commit of this session that runs.
-	committing sync.Mutex
-	mu         sync.Mutex // guards what follows, but updating and began; never held during I/O
+	mu sync.Mutex // guards what follows, but updating; never held during I/O
 	// updating counts the functions given to Update that are running now.
 	updating atomic.Int32
 
@@ -42,17 +40,19 @@ type Session struct {
 	listed    bool // it never had one: Manager.Sessions made it
 
 	base   content       // as loaded or last committed; none for a new session
-	began  time.Duration // when the request did, since started; set before the handler runs
 	loaded int64         // when base was loaded or committed, in nanoseconds since 1970
 	left   time.Duration // what base had left then
 
-	room *room // nil until the request changes something
+	room *room // nil until the request changes something; then it stays
 	rare *rare
 }
 
 // A room is what a request needs that changes something: apart, because every
 // request carries what is in a Session.
 type room struct {
+	// committing is held by the one commit of this session that runs.
+	committing sync.Mutex
+
 	steps  []step
 	frozen int // so many steps are part of a commit and no longer change
 
@@ -71,6 +71,13 @@ func (s *Session) making() *room {
 		s.room = new(room)
 	}
 	return s.room
+}
+
+// ownRoom is making for who does not hold s.mu.
+func (s *Session) ownRoom() *room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.making()
 }
 
 // steps are what the request did and did not save yet.

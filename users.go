@@ -54,10 +54,10 @@ func (m *Manager) listedSession(ctx context.Context, stored userRecord) *Session
 	if err != nil || now.UnixMilli() >= m.endOf(&base) {
 		return nil
 	}
-	x := newExchange(m, noResponse{}, new(http.Request).WithContext(ctx))
-	x.session.present(base, live, stored.TTL, now.UnixNano())
-	x.session.closed, x.session.listed = true, true
-	return &x.session
+	s := newExchange(m, noResponse{}, new(http.Request).WithContext(ctx)).use()
+	s.present(base, live, stored.TTL, now.UnixNano())
+	s.closed, s.listed = true, true
+	return s
 }
 
 // RevokeUser ends every session of user but those in except: their tokens open
@@ -347,7 +347,7 @@ func (s *Session) beganAt(user string) time.Duration {
 	if revoked, did := s.seldom().revoked[user]; did {
 		return revoked
 	}
-	return s.began
+	return s.x.began
 }
 
 // beganAgain lets a login of this request count as after the revocation that the
