@@ -172,16 +172,20 @@ func (c *Cluster) BeginMove(key string, to int) {
 	mustDo(t, c.Nodes[from].Admin(), "cluster", "setslot", slot, "migrating", c.id(to))
 }
 
-// MoveKey moves key itself, as redis-cli --cluster reshard does.
+// MoveKey moves key, and what else is in its slot, as redis-cli --cluster reshard
+// does: what stayed behind would be gone after EndMove.
 func (c *Cluster) MoveKey(key string, from, to int) {
 	t := c.Nodes[0].t
 	t.Helper()
 	host, port, _ := net.SplitHostPort(c.Nodes[to].Addr)
-	args := []any{"migrate", host, port, key, 0, 5000}
-	if c.Nodes[to].cfg.ACL != "" {
-		args = append(args, "auth2", adminUser, adminPassword)
+	slot := mustDo(t, c.Nodes[from].Admin(), "cluster", "keyslot", key)
+	for _, key := range mustDo(t, c.Nodes[from].Admin(), "cluster", "getkeysinslot", slot, 1000).([]any) {
+		args := []any{"migrate", host, port, key, 0, 5000}
+		if c.Nodes[to].cfg.ACL != "" {
+			args = append(args, "auth2", adminUser, adminPassword)
+		}
+		mustDo(t, c.Nodes[from].Admin(), args...)
 	}
-	mustDo(t, c.Nodes[from].Admin(), args...)
 }
 
 // EndMove gives the slot of key to the node with the index to. From then on the
