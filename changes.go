@@ -297,22 +297,20 @@ func (o *outcome) kept(base *content) (data []byte) {
 }
 
 // placeOf is where the value called name begins and ends, at or after from; if
-// there is none, where it would, twice. Most are there, and to see that two names
-// differ takes less than to see which is the lower.
+// there is none, where it would, twice.
 func placeOf(data []byte, from int, name string) (at, end int) {
-	for at = from; at < len(data); at = end {
-		var begin, to int
-		if begin, to, _, end, _ = valueBounds(data, at); string(data[begin:to]) == name {
-			return at, end
-		}
+	if at = findValue(data, from, name); at >= 0 {
+		_, _, _, end, _ = valueBounds(data, at)
+		return at, end
 	}
-	for at = from; at < len(data); at = end {
-		var begin, to int
-		if begin, to, _, end, _ = valueBounds(data, at); string(data[begin:to]) > name {
+	in := reader{data: data, at: from}
+	for in.more() {
+		at = in.at
+		if v := in.value(); string(v.name) > name {
 			return at, at
 		}
 	}
-	return at, at
+	return in.at, in.at
 }
 
 func (c *change) append(b []byte) []byte {

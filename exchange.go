@@ -29,9 +29,14 @@ type exchangeKey struct{}
 // newExchange makes one for a visitor who is not known. The session is made when
 // somebody asks for it: most pages for strangers never do.
 func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{m: m, request: r, began: sinceStart()}
-	x.writer.x, x.writer.rw = x, w
+	x := new(exchange)
+	x.enter(m, w, r, sinceStart())
 	return x
+}
+
+func (x *exchange) enter(m *Manager, w http.ResponseWriter, r *http.Request, began time.Duration) {
+	x.m, x.request, x.began = m, r, began
+	x.writer.x, x.writer.rw = x, w
 }
 
 // A visit is an exchange with its session.
@@ -42,12 +47,10 @@ type visit struct {
 
 func newVisit(m *Manager, w http.ResponseWriter, r *http.Request, began time.Duration) *exchange {
 	v := new(visit)
-	x := &v.exchange
-	x.m, x.request, x.began = m, r, began
-	x.writer.x, x.writer.rw = x, w
-	v.own.x = x
-	x.session.Store(&v.own)
-	return x
+	v.enter(m, w, r, began)
+	v.own.x = &v.exchange
+	v.session.Store(&v.own)
+	return &v.exchange
 }
 
 // What stands in the place of a session that nobody asked for, nil at first: so
@@ -362,17 +365,14 @@ func (s *Session) closeUnchanged() bool {
 
 // touchDue reports whether base was only read, for long enough (R4).
 func (s *Session) touchDue() bool {
-	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, time.Duration(nanosOf(s.x.m.endOf(&s.base))-s.loaded))
+	return s.standing == live && !s.saved && s.x.m.touchDue(s.left, until(s.x.m.endOf(&s.base), s.loaded))
 }
 
-// until is how long it is from now to end, in milliseconds since 1970.
-func until(end int64, now time.Time) time.Duration {
-	return time.Duration(nanosOf(end) - now.UnixNano())
-}
-
-// nanosOf saturates in the year 2262.
-func nanosOf(millis int64) int64 {
-	return min(millis, math.MaxInt64/int64(time.Millisecond)) * int64(time.Millisecond)
+// until is how long it is from at, in nanoseconds since 1970, to end, in
+// milliseconds. It saturates in the year 2262.
+func until(end, at int64) time.Duration {
+	const ms = int64(time.Millisecond)
+	return time.Duration(min(end, math.MaxInt64/ms)*ms - at)
 }
 
 // touch extends the idle time of a session that was not saved, if that is due

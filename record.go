@@ -249,23 +249,35 @@ func (in *reader) value() value {
 func valueBounds(d []byte, at int) (name, nameEnd, data, end int, survives bool) {
 	n, name := uint64(d[at]), at+1
 	if n >= 0x80 {
-		n, name = longUvarint(d, at)
+		n, name = wideUvarint(d, at)
 	}
 	nameEnd = name + int(n)
 	n, data = uint64(d[nameEnd]), nameEnd+1
 	if n >= 0x80 {
-		n, data = longUvarint(d, nameEnd)
+		n, data = wideUvarint(d, nameEnd)
 	}
 	return name, nameEnd, data, data + int(n>>1), n&1 == 1
 }
 
-// longUvarint reads a number that is known to be good, and says where it ends.
-func longUvarint(d []byte, at int) (v uint64, end int) {
-	if x, y := d[at], d[at+1]; y < 0x80 {
-		return uint64(x&0x7f) | uint64(y)<<7, at + 2
-	}
+// wideUvarint reads a number of several bytes that is known to be good, and says
+// where it ends.
+func wideUvarint(d []byte, at int) (v uint64, end int) {
 	v, n := binary.Uvarint(d[at:])
 	return v, at + n
+}
+
+// findValue is where the value called name begins, at or after at; -1: nowhere. It
+// does not stop where an absent name would be: to see that two names differ takes
+// less than to see which is the lower, and most are there.
+func findValue(d []byte, at int, name string) int {
+	for at < len(d) {
+		from, to, _, end, _ := valueBounds(d, at)
+		if string(d[from:to]) == name {
+			return at
+		}
+		at = end
+	}
+	return -1
 }
 
 func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool) []byte {
@@ -309,17 +321,14 @@ func (c *content) values() reader {
 	return reader{data: c.data[c.valuesAt:]}
 }
 
-// lookup finds a value by name. It does not stop where an absent name would be,
-// because comparing for order costs those more that are there.
+// lookup finds a value by name.
 func (c *content) lookup(name string) (value, bool) {
-	for at := int(c.valuesAt); at < len(c.data); {
-		from, to, data, end, survives := valueBounds(c.data, at)
-		if string(c.data[from:to]) == name {
-			return value{name: c.data[from:to], data: c.data[data:end:end], survives: survives}, true
-		}
-		at = end
+	at := findValue(c.data, int(c.valuesAt), name)
+	if at < 0 {
+		return value{}, false
 	}
-	return value{}, false
+	in := reader{data: c.data, at: at}
+	return in.value(), true
 }
 
 // wasSuperseded reports whether hash was the record's until less than

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 	"weak"
 
 	"github.com/google/uuid"
@@ -21,6 +22,13 @@ import (
 // memoryID is in shard 7, so that a test can look at one shard.
 func memoryID(n int) uuid.UUID {
 	return uuid.UUID{0: byte(n >> 16), 1: byte(n >> 8), 2: byte(n), 15: 7}
+}
+
+// What is said of cache lines holds only if all shards lie alike in them.
+func TestMemoryShardsLieAlikeInCacheLines(t *testing.T) {
+	if size := unsafe.Sizeof(memoryShard{}); size%64 != 0 {
+		t.Errorf("a shard has %d bytes", size)
+	}
 }
 
 func memoryFill(t *testing.T, s *MemoryStore, n int, ttl time.Duration) {

@@ -151,13 +151,13 @@ func (c *committer) build(o *outcome) (next Record, base content, ttl time.Durat
 		d.end = d.written + c.m.lifetime.Milliseconds() // L1
 	}
 	if o.mints() {
-		c.mint(d.id, until(d.end, now))
+		c.mint(d.id, until(d.end, now.UnixNano()))
 		d.hash = c.hash
 	}
 	if c.version == 0 {
 		c.version = newVersion()
 	}
-	ttl = min(c.m.idle, until(d.end, now)).Truncate(time.Millisecond)
+	ttl = min(c.m.idle, until(d.end, now.UnixNano())).Truncate(time.Millisecond)
 	if ttl < time.Millisecond {
 		return Record{}, content{}, 0, ErrEnded // the lifetime ran out between stand and here (E2)
 	}
