@@ -58,13 +58,19 @@ func StartClusterWithReplicas(t testing.TB, cfg Config, replicas int) *Cluster {
 	return c
 }
 
+// awaitWhole waits until every node knows that many, and an owner for each slot:
+// without --cluster-require-full-coverage a node's state is ok before it has heard
+// of its neighbours' slots, and it answers CLUSTERDOWN for them.
 func (c *Cluster) awaitWhole(t testing.TB, nodes int) {
 	t.Helper()
+	known := fmt.Sprintf("cluster_known_nodes:%d\r", nodes)
 	waitFor(t, "the cluster to be whole", func() bool {
 		for _, n := range slices.Concat(c.Nodes, slices.Concat(c.Replicas...)) {
 			info := n.Admin().ClusterInfo(context.Background()).Val()
-			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
-				return false
+			for _, line := range []string{"cluster_state:ok\r", "cluster_slots_ok:16384\r", known} {
+				if !strings.Contains(info, line) {
+					return false
+				}
 			}
 		}
 		return true
