@@ -13,11 +13,13 @@ import (
 )
 
 // An exchange is one request on its way through a manager: its response, its
-// context, and its session if it brought a token, in one allocation. It is never
-// reused, so whoever keeps a part of it for too long reaches nobody else's (R14).
+// context, the handler's copy of it, and its session if it brought a token, in one
+// allocation. It is never reused, so whoever keeps a part of it for too long reaches
+// nobody else's (R14).
 type exchange struct {
 	m        *Manager
 	request  *http.Request           // as the manager got it
+	inner    http.Request            // as the handler gets it
 	session  atomic.Pointer[Session] // see use
 	canceler atomic.Pointer[canceler]
 	began    time.Duration // when the request did, since started; set before the handler runs
@@ -255,7 +257,8 @@ func (x *exchange) serve(next http.Handler) {
 		s := x.asked()
 		x.writer.moved = s != nil && s.cookied && !a.sent(x.request.Header["Cookie"])
 	}
-	next.ServeHTTP(&x.writer, x.request.WithContext(x))
+	x.inner = *x.request.WithContext(x)
+	next.ServeHTTP(&x.writer, &x.inner)
 	closed = x.finish()
 	finished = true
 }
