@@ -33,7 +33,7 @@ type settings struct {
 }
 
 var full = settings{
-	rounds: 5, loads: 3, budget: 150 * time.Millisecond, load: 2 * time.Second,
+	rounds: 9, loads: 7, budget: 70 * time.Millisecond, load: time.Second,
 	requests: 2000, stored: 100_000, sessions: 1_000_000, watch: 21 * time.Second, wait: time.Minute,
 }
 
@@ -67,7 +67,7 @@ func main() {
 	log.SetFlags(log.Ltime)
 	isQuick := flag.Bool("quick", false, "a few minutes' check that everything works; its figures mean nothing")
 	out := flag.String("out", ".", "where to write RESULTS.md and the plots")
-	rounds := flag.Int("rounds", 0, "how many rounds; 0: five in process and three over HTTP")
+	rounds := flag.Int("rounds", 0, "how many rounds; 0: nine in process and seven over HTTP")
 	serve := flag.String("serve", "", "used by compare itself: serve a peer, lib/store")
 	redisAddr := flag.String("redis", "", "used by compare itself: the server of -serve")
 	flag.Parse()
