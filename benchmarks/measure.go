@@ -135,17 +135,17 @@ func measureRound(app *App, op Op, budget time.Duration) Sample {
 			}
 		}
 	}
-	run(2 * len(cookies)) // warm
 	n := calibrate(budget, run)
 	return timed(n, func() { run(n) })
 }
 
-// calibrate finds how many requests fit into budget.
+// calibrate finds how many requests fit into budget. That takes a half of it or more,
+// so that a heap is as large as it is going to be, and caches hold what they will.
 func calibrate(budget time.Duration, run func(n int)) int {
 	for n := 64; ; n *= 2 {
 		start := time.Now()
 		run(n)
-		if took := time.Since(start); took > budget/16 {
+		if took := time.Since(start); took > budget/4 {
 			return max(1, int(float64(n)*float64(budget)/float64(took)))
 		}
 	}
@@ -153,7 +153,7 @@ func calibrate(budget time.Duration, run func(n int)) int {
 
 // onceBatch is how many sessions are prepared for requests that end what they
 // are sent with.
-const onceBatch = 2048
+const onceBatch = 1024
 
 func measureOnce(app *App, op Op, budget time.Duration) Sample {
 	begin := Login
@@ -192,7 +192,6 @@ func measureMix(app *App, budget time.Duration) Sample {
 		}
 		wg.Wait()
 	}
-	run(2 * Sessions)
 	n := calibrate(budget, run) / workers * workers
 	return timed(n, func() { run(n) })
 }
