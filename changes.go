@@ -299,8 +299,7 @@ func (o *outcome) kept(base *content) (data []byte) {
 // placeOf is where the value called name begins and ends, at or after from; if
 // there is none, where it would, twice.
 func placeOf(data []byte, from int, name string) (at, end int) {
-	if at = findValue(data, from, name); at >= 0 {
-		_, _, _, end, _ = valueBounds(data, at)
+	if at, _, end, _ = findValue(data, from, name); at >= 0 {
 		return at, end
 	}
 	in := reader{data: data, at: from}

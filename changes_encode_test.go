@@ -63,7 +63,7 @@ func TestR16EncodingIsThatOfAllValues(t *testing.T) {
 		for name, c := range before {
 			v, found := base.lookup(name)
 			require.True(t, found)
-			require.Equal(t, value{name: []byte(name), data: c.data, survives: c.survives}, v)
+			require.Equal(t, value{data: c.data, survives: c.survives}, v)
 		}
 	}
 }

@@ -262,22 +262,26 @@ func valueBounds(d []byte, at int) (name, nameEnd, data, end int, survives bool)
 // wideUvarint reads a number of several bytes that is known to be good, and says
 // where it ends.
 func wideUvarint(d []byte, at int) (v uint64, end int) {
+	if d[at+1] < 0x80 { // two, as for data of 64 to 8,191 bytes
+		return uint64(d[at]&0x7f) | uint64(d[at+1])<<7, at + 2
+	}
 	v, n := binary.Uvarint(d[at:])
 	return v, at + n
 }
 
-// findValue is where the value called name begins, at or after at; -1: nowhere. It
-// does not stop where an absent name would be: to see that two names differ takes
-// less than to see which is the lower, and most are there.
-func findValue(d []byte, at int, name string) int {
-	for at < len(d) {
-		from, to, _, end, _ := valueBounds(d, at)
-		if string(d[from:to]) == name {
-			return at
+// findValue is where the value called name begins, at or after at, and its data
+// begin and end; at is -1 if there is none. It does not stop where an absent name
+// would be: to see that two names differ takes less than to see which is the lower,
+// and most are there.
+func findValue(d []byte, from int, name string) (at, data, end int, survives bool) {
+	for at = from; at < len(d); at = end {
+		var n, to int
+		n, to, data, end, survives = valueBounds(d, at)
+		if string(d[n:to]) == name {
+			return at, data, end, survives
 		}
-		at = end
 	}
-	return -1
+	return -1, 0, 0, false
 }
 
 func appendValue[S string | []byte](b []byte, name S, data []byte, survives bool) []byte {
@@ -321,14 +325,13 @@ func (c *content) values() reader {
 	return reader{data: c.data[c.valuesAt:]}
 }
 
-// lookup finds a value by name.
-func (c *content) lookup(name string) (value, bool) {
-	at := findValue(c.data, int(c.valuesAt), name)
+// lookup finds a value by name, and leaves that out of it.
+func (c *content) lookup(name string) (v value, found bool) {
+	at, data, end, survives := findValue(c.data, int(c.valuesAt), name)
 	if at < 0 {
 		return value{}, false
 	}
-	in := reader{data: c.data, at: at}
-	return in.value(), true
+	return value{data: c.data[data:end:end], survives: survives}, true
 }
 
 // wasSuperseded reports whether hash was the record's until less than

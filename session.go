@@ -405,6 +405,9 @@ func (s *Session) dropSteps(o op) {
 
 // begin gives the session an ID if it has none.
 func (s *Session) begin() {
+	if s.base.exists() && !drops(s.steps()) {
+		return // it has that of its record
+	}
 	if s.identity().id == uuid.Nil {
 		r := s.making()
 		r.freshID, r.freshAt = newID(), time.Now().UnixMilli()
