@@ -269,7 +269,7 @@ func wideUvarint(d []byte, at int) (v uint64, end int) {
 	return v, at + n
 }
 
-// findValue is where the value called name begins, at or after at, and its data
+// findValue is where the value called name begins, at or after from, and its data
 // begin and end; at is -1 if there is none. It does not stop where an absent name
 // would be: to see that two names differ takes less than to see which is the lower,
 // and most are there.
