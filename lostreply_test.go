@@ -37,6 +37,18 @@ func newProxied(t *testing.T, cfg session.Config) *proxied {
 	return p
 }
 
+// release lets the one held script go, and waits until the server has run it.
+func (p *proxied) release(t *testing.T) {
+	t.Helper()
+	was := p.server.CommandStats()["evalsha"].Calls
+	p.proxy.Release()
+	for deadline := time.Now().Add(time.Minute); p.server.CommandStats()["evalsha"].Calls == was; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the script that was held did not run")
+		}
+	}
+}
+
 // store is one more store behind the proxy, as another server would have.
 func (p *proxied) store(t *testing.T) session.Store {
 	return redisStore(t, redis.NewClient(&redis.Options{
@@ -272,13 +284,7 @@ func TestStalledCreationDoesNotReviveASession(t *testing.T) {
 		wantCookie(t, "C5", got, "token")
 		token := v.now()
 		want(t, "C5", v.do("logout"), http.StatusOK, "nobody")
-		p.proxy.Release()
-		for range 50 { // until the stalled command was executed, or would have been
-			if stored(t, p.direct, token).Version != 0 {
-				break
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
+		p.release(t)
 		want(t, "C1", p.site.old(token).do(), http.StatusOK, "nobody")
 	}
 }
@@ -299,8 +305,7 @@ func TestStalledSaveDoesNotReviveASession(t *testing.T) {
 		token := v.now()
 		v.do(end)
 		before, _ := p.direct.Load(context.Background(), idOf(t, token))
-		p.proxy.Release()
-		time.Sleep(20 * time.Millisecond)
+		p.release(t)
 		after, _ := p.direct.Load(context.Background(), idOf(t, token))
 		if before.Version != after.Version {
 			t.Errorf("C1: after %s a save that came late changed the record", end)

@@ -242,13 +242,15 @@ func TestLogoutBeatsBusyUser(t *testing.T) {
 			t.Fatalf("answered %d %q", got.status, got.body)
 		}
 		var wg sync.WaitGroup
-		stop := make(chan struct{})
+		stop, busier := make(chan struct{}), make(chan struct{}, 6)
 		for i := range 6 {
 			busy, steps := v.at([]string{s.a.url, s.b.url}[i%2]), []string{"count"}
 			if i == 0 { // one renews; several would outdate each other's cookies
 				steps = []string{"renew", "count"}
 			}
 			wg.Go(func() {
+				busy.do(steps...)
+				busier <- struct{}{}
 				for {
 					select {
 					case <-stop:
@@ -259,7 +261,9 @@ func TestLogoutBeatsBusyUser(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(5 * time.Millisecond)
+		for range 6 {
+			<-busier
+		}
 		want(t, "C4", leaving.end(), http.StatusOK, "nobody")
 		if got := v.do(); strings.HasPrefix(got.body, "alice") {
 			t.Errorf("C4: after the logout the page says %q", got.body)
