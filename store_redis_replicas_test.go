@@ -156,13 +156,17 @@ func TestAnswersToRepeatedWritesComeWithAWrite(t *testing.T) {
 		call  func() error
 		write string
 	}{
-		"save":   {func() error { return save(r.store, id, 0, 1) }, "pexpireat"},
+		"save":   {func() error { return save(r.store, id, 0, 1) }, "pexpire"},
 		"delete": {func() error { return r.store.Delete(ctx, uuid.New(), 7) }, "del"},
 		"revoke": {func() error { return r.store.Delete(ctx, uuid.New(), 0) }, "del"},
 	} {
-		before := r.replica.CommandStats()[again.write].Calls
+		writes := func() int {
+			stats := r.replica.CommandStats()
+			return stats[again.write].Calls + stats[again.write+"at"].Calls // since Redis 7.0 a replica is told when, not how long
+		}
+		before := writes()
 		_ = again.call()
-		require.Equal(t, before+1, r.replica.CommandStats()[again.write].Calls, name)
+		require.Equal(t, before+1, writes(), name)
 	}
 	require.Empty(t, r.primary.Admin().Keys(ctx, "*").Val()[1:], "and leaves no key behind")
 

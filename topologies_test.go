@@ -60,7 +60,11 @@ func topologies(t *testing.T) []topology {
 	failover := redistest.StartFailover(t, redistest.Config{})
 	// A Sentinel names the Link's address, which leads to the primary all the same.
 	sentinels := "redis+sentinel://" + strings.Join(failover.Sentinels, ",") + "/" + failover.Master
+	guarded := redistest.StartFailover(t, redistest.Config{TLS: true, ACL: redisACL})
+	guards := "rediss+sentinel://" + app + strings.Join(guarded.Sentinels, ",") + "/" + guarded.Master +
+		"?sentinel_user=" + redistest.SentinelUser + "&sentinel_password=" + redistest.SentinelPassword
 	cluster := redistest.StartCluster(t, redistest.Config{ACL: redisACL + " +cluster|slots +asking"})
+	secured := redistest.StartCluster(t, redistest.Config{TLS: true, ACL: redisACL + " +cluster|slots +asking"})
 	return []topology{
 		at("standalone, RESP3", "redis://"+plain.Addr),
 		at("standalone, RESP2", "redis://"+plain.Addr, topologyRESP+"=1"),
@@ -68,7 +72,9 @@ func topologies(t *testing.T) []topology {
 		at("TLS", "rediss://"+app+secure.Addr, "SSL_CERT_FILE="+secure.CA),
 		at("Sentinel", sentinels),
 		at("Sentinel, a replica confirms", sentinels+"?replicas=1"),
+		at("Sentinel, TLS and passwords", guards, "SSL_CERT_FILE="+guarded.Servers[0].CA),
 		at("Cluster of three masters", "redis+cluster://"+app+strings.Join(cluster.Addrs(), ",")),
+		at("Cluster of three masters, TLS", "rediss+cluster://"+app+strings.Join(secured.Addrs(), ","), "SSL_CERT_FILE="+secured.Nodes[0].CA),
 	}
 }
 

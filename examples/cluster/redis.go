@@ -112,7 +112,8 @@ func (set *redisSet) run(ctx context.Context, s *redisServer, primary string) er
 		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", // a replica catches up, and is missed, within a second
 	}
 	if primary != "" {
-		args = append(args, "--replicaof", strings.Replace(primary, ":", " ", 1))
+		of, at, _ := net.SplitHostPort(primary)
+		args = append(args, "--replicaof", of, at)
 	}
 	if err := s.start(exec.Command(set.binary, args...)); err != nil {
 		return err

@@ -45,9 +45,12 @@ func writeCertificate(t testing.TB, dir string) string {
 	}
 	path := filepath.Join(dir, "cert.pem")
 	writePEM(t, path, "CERTIFICATE", cert)
-	writePEM(t, filepath.Join(dir, "key.pem"), "PRIVATE KEY", keyDER)
+	writePEM(t, keyOf(path), "PRIVATE KEY", keyDER)
 	return path
 }
+
+// keyOf is the path of a certificate's key.
+func keyOf(cert string) string { return filepath.Join(filepath.Dir(cert), "key.pem") }
 
 func writePEM(t testing.TB, path, kind string, der []byte) {
 	t.Helper()

@@ -19,13 +19,21 @@ const detection = 5 * time.Second
 func TestFailoverPromotesOnce(t *testing.T) {
 	t.Parallel()
 	f := redistest.StartFailover(t, redistest.Config{Detection: detection})
+	promotesOnce(t, f, f.Client(&redis.FailoverOptions{Dialer: f.Dial}))
+}
+
+func TestFailoverPromotesOnceWithTLSAndPasswords(t *testing.T) {
+	t.Parallel()
+	f := redistest.StartFailover(t, redistest.Config{Detection: detection, TLS: true, ACL: "~* +@all"})
+	promotesOnce(t, f, f.Client(new(redis.FailoverOptions)))
+}
+
+// promotesOnce stops the primary, and has the client c find the promoted one.
+func promotesOnce(t *testing.T, f *redistest.Failover, c *redis.Client) {
+	t.Helper()
 	if n := f.Switches(); n != 0 {
 		t.Fatalf("%d switches before anything happened", n)
 	}
-	c := redis.NewFailoverClient(&redis.FailoverOptions{
-		MasterName: f.Master, SentinelAddrs: f.Sentinels, Dialer: f.Dial, ContextTimeoutEnabled: true,
-	})
-	defer c.Close()
 	if err := c.Set(t.Context(), "a", "1", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +44,11 @@ func TestFailoverPromotesOnce(t *testing.T) {
 	promoted := f.AwaitPromotion()
 	if got := promoted.Admin().Get(t.Context(), "a").Val(); got != "1" || !promoted.Primary() {
 		t.Errorf("the promoted server has a=%q", got)
+	}
+	for deadline := time.Now().Add(time.Minute); c.Get(t.Context(), "a").Val() != "1"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the client does not find the promoted server")
+		}
 	}
 	if n := f.Switches(); n != 1 {
 		t.Errorf("%d switches, want 1", n)

@@ -34,10 +34,13 @@ import (
 // Config says how a [Server] is run. The zero value is a server without
 // persistence or authentication, on a TCP port and a unix socket.
 type Config struct {
-	TLS bool // the TCP port speaks TLS only; Server.CA is the file to trust
+	// TLS makes every port speak nothing else, among the servers too; Server.CA is
+	// the file to trust, the same for all servers of a Cluster or a Failover.
+	TLS bool
 
 	// ACL are the rules of a user "app" with the password "app-password", as
-	// ACL SETUSER takes them: "~session:* +get". The default user is then off.
+	// ACL SETUSER takes them: "~session:* +get". The default user is then off, and
+	// the Sentinels of a Failover ask for SentinelUser.
 	ACL string
 
 	// Detection is how long the other servers of a Failover or a Cluster take one
@@ -46,12 +49,17 @@ type Config struct {
 
 	// Args are further arguments of the server: "--maxmemory", "2mb".
 	Args []string
+
+	ca string // PEM file of the certificate, its key beside it; "" without TLS
 }
 
-// User names the user that Config.ACL makes, and its password.
+// User names the user that Config.ACL makes, and its password; SentinelUser is one
+// that only the Sentinels know.
 const (
-	User     = "app"
-	Password = "app-password"
+	User             = "app"
+	Password         = "app-password"
+	SentinelUser     = "watched"
+	SentinelPassword = "sentinel-password"
 )
 
 const (
@@ -100,19 +108,15 @@ func newServer(t testing.TB, cfg Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
-	s := &Server{t: t, cfg: cfg, dir: dir, Addr: "127.0.0.1:" + port, Socket: filepath.Join(dir, "s")}
+	port, cfg := freePort(t), cfg.certified(t)
+	s := &Server{t: t, cfg: cfg, dir: dir, Addr: "127.0.0.1:" + port, Socket: filepath.Join(dir, "s"), CA: cfg.ca}
 	s.args = []string{
 		"--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", dir, "--logfile", filepath.Join(dir, "log"),
 		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--databases", "16",
 		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", // a replica catches up, and is missed, within a second
 	}
-	if cfg.TLS {
-		s.CA = writeCertificate(t, dir)
-		s.args = append(s.args, "--port", "0", "--tls-port", port, "--tls-auth-clients", "no",
-			"--tls-cert-file", s.CA, "--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", s.CA)
-	} else {
-		s.args = append(s.args, "--port", port)
+	for _, d := range cfg.listen(port) {
+		s.args = append(s.args, "--"+d[0], d[1])
 	}
 	if cfg.ACL != "" {
 		s.args = append(s.args, "--user", "default", "off",
@@ -130,6 +134,41 @@ func newServer(t testing.TB, cfg Config) *Server {
 		_ = os.RemoveAll(dir)
 	})
 	return s
+}
+
+// certified has a certificate where there is TLS.
+func (cfg Config) certified(t testing.TB) Config {
+	t.Helper()
+	if cfg.TLS && cfg.ca == "" {
+		dir, err := os.MkdirTemp("", "redistest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		cfg.ca = writeCertificate(t, dir)
+	}
+	return cfg
+}
+
+// listen are the directives of a server or a Sentinel that listens on port.
+func (cfg Config) listen(port string) [][2]string {
+	if !cfg.TLS {
+		return [][2]string{{"port", port}}
+	}
+	return [][2]string{
+		{"port", "0"}, {"tls-port", port}, {"tls-auth-clients", "no"},
+		{"tls-cert-file", cfg.ca}, {"tls-key-file", keyOf(cfg.ca)}, {"tls-ca-cert-file", cfg.ca},
+		{"tls-replication", "yes"}, {"tls-cluster", "yes"},
+	}
+}
+
+// trust is what a client needs to know the servers; nil without TLS.
+func (cfg Config) trust(t testing.TB) *tls.Config {
+	t.Helper()
+	if !cfg.TLS {
+		return nil
+	}
+	return &tls.Config{RootCAs: roots(t, cfg.ca)}
 }
 
 // Start runs the server again after Stop, empty, on the same addresses.
@@ -235,9 +274,7 @@ func (s *Server) Client(o *redis.Options) *redis.Client {
 		if s.cfg.ACL != "" {
 			o.Username, o.Password = User, Password
 		}
-		if s.cfg.TLS {
-			o.TLSConfig = &tls.Config{RootCAs: roots(s.t, s.CA)}
-		}
+		o.TLSConfig = s.cfg.trust(s.t)
 	}
 	o.ContextTimeoutEnabled = true
 	c := redis.NewClient(o)

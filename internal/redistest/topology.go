@@ -39,6 +39,7 @@ func StartClusterWithReplicas(t testing.TB, cfg Config, replicas int) *Cluster {
 	if replicas > 0 {
 		cfg.Args = append(cfg.Args, "--cluster-require-full-coverage", "no")
 	}
+	cfg = cfg.certified(t)
 	c := new(Cluster)
 	for range 3 {
 		c.Nodes = append(c.Nodes, Start(t, cfg))
@@ -46,7 +47,14 @@ func StartClusterWithReplicas(t testing.TB, cfg Config, replicas int) *Cluster {
 	slots := []int{0, 5461, 10923, 16384}
 	for i, n := range c.Nodes {
 		admin := n.Admin()
-		mustDo(t, admin, "cluster", "addslotsrange", slots[i], slots[i+1]-1)
+		var own []int
+		for slot := slots[i]; slot < slots[i+1]; slot++ {
+			own = append(own, slot)
+		}
+		// Not by their ends: CLUSTER ADDSLOTSRANGE came with Redis 7.0.
+		if err := admin.ClusterAddSlots(context.Background(), own...).Err(); err != nil {
+			t.Fatal(err)
+		}
 		mustDo(t, admin, "cluster", "set-config-epoch", i+1)
 		if i > 0 {
 			host, port, _ := net.SplitHostPort(c.Nodes[0].Addr)
@@ -138,15 +146,18 @@ func (c *Cluster) Addrs() []string {
 }
 
 // Client returns a client with the options o, which is closed with the test. It
-// gets the addresses, the user that Config.ACL makes, and ContextTimeoutEnabled.
+// gets the addresses, TLS if the nodes speak it, the user that Config.ACL makes,
+// and ContextTimeoutEnabled.
 func (c *Cluster) Client(o *redis.ClusterOptions) *redis.ClusterClient {
+	first := c.Nodes[0]
 	o.Addrs = c.Addrs()
-	if c.Nodes[0].cfg.ACL != "" {
+	if first.cfg.ACL != "" {
 		o.Username, o.Password = User, Password
 	}
+	o.TLSConfig = first.cfg.trust(first.t)
 	o.ContextTimeoutEnabled = true
 	client := redis.NewClusterClient(o)
-	c.Nodes[0].t.Cleanup(func() { _ = client.Close() })
+	first.t.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
@@ -228,8 +239,8 @@ func StartSentinel(t testing.TB) *Sentinel {
 	primary := Start(t, Config{})
 	host, port, _ := net.SplitHostPort(primary.Addr)
 	s := &Sentinel{Master: "sessions", Primary: primary}
-	s.Addr, _ = startSentinel(t, fmt.Sprintf("sentinel monitor %s %s %s 1\n", s.Master, host, port))
-	client := sentinelClient(t, s.Addr)
+	s.Addr, _ = Config{}.startSentinel(t, fmt.Sprintf("sentinel monitor %s %s %s 1\n", s.Master, host, port))
+	client := Config{}.sentinelClient(t, s.Addr)
 	waitFor(t, "the Sentinel to know its primary", func() bool {
 		return client.GetMasterAddrByName(context.Background(), s.Master).Err() == nil
 	})
