@@ -82,8 +82,8 @@ func withoutArgs(err error) error {
 	return err
 }
 
-// hints are looked for in this order. The texts are those of Redis 6.2 to 7.0
-// and of go-redis.
+// hints are looked for in this order. The texts are those of Redis 6.2 to 8.0,
+// Valkey 7.2 to 8.0 and go-redis, with an apostrophe for Redis 6.2's backticks.
 var hints = []struct{ text, hint string }{
 	{"WRONGPASS", "Redis does not accept the client's user or password"},
 	{"NOAUTH", "Redis asks for a password and the client has none; put user:password@ into the URL or into the client's options"},
@@ -95,6 +95,7 @@ var hints = []struct{ text, hint string }{
 	{"DB index is out of range", "Redis has no database of that number; its own setting is databases"},
 	{"NOPERM", lacksPermission},
 	{"can't run this command", lacksPermission},
+	{"ACL failure in script", lacksPermission},
 	{"READONLY", "the server is a replica, which takes no writes; if this lasts, name its primary, or the Sentinels who know it"},
 	{"does not look like a TLS handshake", speaksNoTLS},
 	{"failed to verify certificate", "the server's certificate is for another name, or no root that this machine trusts has signed it; docs/redis.md says how to trust a private one"},
@@ -109,7 +110,7 @@ const (
 )
 
 func (s *RedisStore) hint(ctx context.Context, err error) string {
-	text := err.Error()
+	text := strings.ReplaceAll(err.Error(), "`", "'")
 	_, inCluster := s.client.(masterFinder)
 	switch {
 	case strings.HasPrefix(text, "MOVED ") && !inCluster:
@@ -124,7 +125,7 @@ func (s *RedisStore) hint(ctx context.Context, err error) string {
 	}
 	switch {
 	case strings.Contains(text, "unknown command"):
-		if s.ask(ctx)["redis_mode"] == "sentinel" {
+		if info := s.ask(ctx); info["redis_mode"] == "sentinel" || info["server_mode"] == "sentinel" { // Valkey 8.0 calls it so
 			return "the server is a Sentinel; use redis+sentinel:// with the name of its master, or redis.NewFailoverClient"
 		}
 		return "Redis refused a command; docs/redis.md lists those needed"

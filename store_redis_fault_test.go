@@ -189,28 +189,50 @@ func TestFirstSaveOnAnOldRedisNamesItsVersion(t *testing.T) {
 		"# Server\r\nredis_version:6.0.16\r\nredis_mode:standalone\r\n": "the server is Redis 6.0.16; sessions need 6.2 or newer",
 		"": "older than Redis 6.2",
 	} {
-		old := miniredis.RunT(t)
-		asked := 0
-		old.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
-			switch cmd {
-			case "EVALSHA", "EVAL":
-				c.WriteError("ERR Error running script (call to f_0): @user_script:6: @user_script: 6: ERR syntax error")
-			case "INFO":
-				if asked++; info == "" {
-					c.WriteError("NOPERM this user has no permissions to run the 'info' command or its subcommand")
-				} else {
-					c.WriteBulk(info)
-				}
-			default:
-				return false
-			}
-			return true
-		})
-		s := redisStore(t, redis.NewClient(&redis.Options{Addr: old.Addr(), ContextTimeoutEnabled: true}))
+		s, asked := refusingScripts(t, "ERR Error running script (call to f_0): @user_script:6: @user_script: 6: ERR syntax error", info)
 		for range 3 {
 			require.ErrorContains(t, save(s, uuid.New(), 0, 1), says)
 		}
-		require.Equal(t, 1, asked, "the server is asked once")
+		require.Equal(t, 1, *asked, "the server is asked once")
+	}
+}
+
+// refusingScripts is a store on a server that answers scripts with an error, and
+// INFO with info, or with one too if that is "". It counts the latter.
+func refusingScripts(t *testing.T, says, info string) (s session.Store, asked *int) {
+	t.Helper()
+	refuses, asked := miniredis.RunT(t), new(int)
+	refuses.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
+		switch cmd {
+		case "EVALSHA", "EVAL":
+			c.WriteError(says)
+		case "INFO":
+			if *asked++; info == "" {
+				c.WriteError("NOPERM this user has no permissions to run the 'info' command or its subcommand")
+			} else {
+				c.WriteBulk(info)
+			}
+		default:
+			return false
+		}
+		return true
+	})
+	return redisStore(t, redis.NewClient(&redis.Options{Addr: refuses.Addr(), ContextTimeoutEnabled: true})), asked
+}
+
+// Servers put the same thing in words of their own. TestFirstUseNamesTheMismatch asks
+// the server that is there; these answers are of others, read off them.
+func TestFirstUseKnowsTheWordsOfOtherServers(t *testing.T) {
+	for _, other := range []struct{ server, says, info, want string }{
+		{"Redis 6.2.16", "ERR unknown command `sentinel`, with args beginning with: `get-master-addr-by-name`, `main`, ", "", "not of Sentinels"},
+		{"Redis 6.2.16", "ERR unknown command `cluster`, with args beginning with: `slots`, ", "", "is it a Sentinel"},
+		{"Redis 7.2.6, Sentinel", "ERR unknown command 'EVALSHA', with args beginning with: 'b2b45dff' '1' ", "redis_version:7.2.6\r\nredis_mode:sentinel\r\n", "is a Sentinel"},
+		{"Valkey 8.0.1, Sentinel", "ERR unknown command 'EVALSHA', with args beginning with: 'b2b45dff' '1' ", "redis_version:7.2.4\r\nserver_name:valkey\r\nserver_mode:sentinel\r\n", "is a Sentinel"},
+		{"Redis 6.2.16", "ERR Error running script (call to f_b2b45dff): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand", "", "lacks a permission"},
+		{"Redis 7.2.6 and Valkey 8.0.1", "ERR ACL failure in script: User app has no permissions to run the 'getrange' command script: b2b45dff, on @user_script:1.", "", "lacks a permission"},
+	} {
+		s, _ := refusingScripts(t, other.says, other.info)
+		require.ErrorContains(t, save(s, uuid.New(), 0, 1), other.want, other.server)
 	}
 }
 
