@@ -38,6 +38,7 @@ import (
 //	db                 the database of a unix URL
 //	sentinel_user      for the Sentinels themselves, where they
 //	sentinel_password  ask for one
+//	max_sessions       MemoryStore.MaxSessions, as in memory:?max_sessions=100000
 //
 // There are no others: for a client certificate, a roots file or a pool of a
 // certain size make the client yourself and call [NewRedisStore]. The clients
@@ -47,12 +48,14 @@ import (
 // The error joins every fault of url and quotes none of its parts but the names
 // of options, so that it never contains a password.
 func Open(url string) (StoreCloser, error) {
-	if url == "" || url == "memory:" {
-		return &openMemory{}, nil
-	}
 	u, err := parseStoreURL(url)
 	if err != nil {
 		return nil, err
+	}
+	if u.kind == "memory" {
+		s := new(openMemory)
+		s.MaxSessions = u.maxSessions
+		return s, nil
 	}
 	client := u.client()
 	store, err := NewRedisStore(client, RedisConfig{Prefix: u.options["prefix"], Replicas: u.replicas})
@@ -92,7 +95,7 @@ func (o *openRedis) Close() error { return o.close() }
 // lists of hosts with ports, and its errors quote what they could not parse,
 // password included; hence the parsing by hand.
 type storeURL struct {
-	kind           string // standalone, unix, sentinel or cluster
+	kind           string // memory, standalone, unix, sentinel or cluster
 	tls            bool
 	user, password string
 	hosts          []string // each with its port
@@ -100,6 +103,7 @@ type storeURL struct {
 	master         string
 	db             int
 	replicas       int
+	maxSessions    int
 	options        map[string]string
 }
 
@@ -123,6 +127,10 @@ func (u *storeURL) setScheme(scheme string) bool {
 
 func parseStoreURL(raw string) (storeURL, error) {
 	var u storeURL
+	if rest, ok := strings.CutPrefix(cmp.Or(raw, "memory:"), "memory:"); ok && (rest == "" || rest[0] == '?') {
+		u.kind = "memory"
+		return u, u.setOptions(strings.TrimPrefix(rest, "?"))
+	}
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok || !u.setScheme(scheme) {
 		return u, errors.New("session: the store URL begins with none of memory:, redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://")
@@ -269,7 +277,7 @@ func (u *storeURL) setOptions(query string) error {
 		case !hasValue || !isOptionName(name):
 			errs = append(errs, errors.New("session: an option of the store URL does not read name=value"))
 		case !u.takesOption(name):
-			errs = append(errs, errors.New("session: the store URL does not take the option "+name+"; make the client yourself and call session.NewRedisStore"))
+			errs = append(errs, errors.New("session: the store URL does not take the option "+name+"; "+u.instead()))
 		case err != nil || value == "":
 			errs = append(errs, errors.New("session: the store URL's option "+name+" has no readable value; write %25 for %"))
 		case twice:
@@ -278,7 +286,24 @@ func (u *storeURL) setOptions(query string) error {
 			u.options[name] = value
 		}
 	}
-	return errors.Join(append(errs, u.setReplicas(u.options["replicas"]))...)
+	return errors.Join(append(errs, u.setReplicas(u.options["replicas"]), u.setMaxSessions(u.options["max_sessions"]))...)
+}
+
+// instead is what somebody does who needs more than a URL can say.
+func (u *storeURL) instead() string {
+	if u.kind == "memory" {
+		return "make the session.MemoryStore yourself"
+	}
+	return "make the client yourself and call session.NewRedisStore"
+}
+
+func (u *storeURL) setMaxSessions(most string) error {
+	n, err := strconv.ParseUint(cmp.Or(most, "0"), 10, 31)
+	if err != nil || n == 0 && most != "" {
+		return errors.New("session: the store URL's option max_sessions is not a number of 1 or more; leave it out for any number of sessions")
+	}
+	u.maxSessions = int(n)
+	return nil
 }
 
 func (u *storeURL) setReplicas(replicas string) error {
@@ -292,8 +317,10 @@ func (u *storeURL) setReplicas(replicas string) error {
 
 func (u *storeURL) takesOption(name string) bool {
 	switch name {
+	case "max_sessions":
+		return u.kind == "memory"
 	case "prefix", "replicas":
-		return true
+		return u.kind != "memory"
 	case "db":
 		return u.kind == "unix"
 	case "sentinel_user", "sentinel_password":

@@ -24,6 +24,7 @@ const secret = "S3cr3t0fMine"
 var goodURLs = []string{
 	"",
 	"memory:",
+	"memory:?max_sessions=100000",
 	"redis://localhost",
 	"redis://localhost/",
 	"redis://localhost:6380/15",
@@ -50,6 +51,14 @@ var badURLs = [][]string{
 	{"redis", "redis://"},
 	{"redis:localhost", "redis://"},
 	{"memory://", "memory:"},
+	{"memory:100", "memory:"},
+	{"memory:?100", "name=value"},
+	{"memory:?max_sessions=0", "1 or more"},
+	{"memory:?max_sessions=-1", "1 or more"},
+	{"memory:?max_sessions=" + secret, "1 or more"},
+	{"memory:?max_sessions=99999999999", "1 or more"},
+	{"memory:?prefix=shop", "option prefix; make the session.MemoryStore yourself"},
+	{"redis://localhost?max_sessions=9", "option max_sessions;"},
 	{"http://alice:" + secret + "@localhost", "redis+cluster://"},
 	{"rediss+unix:///sock", "unix://"},
 	{"redisss://" + secret + "@h", "redis://"},
@@ -158,6 +167,22 @@ func FuzzOpen(f *testing.F) {
 			_ = s.Close()
 		}
 	})
+}
+
+func TestOpenLimitsMemory(t *testing.T) {
+	s, err := session.Open("memory:?max_sessions=2")
+	require.NoError(t, err)
+	ids := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
+	for _, id := range ids {
+		require.NoError(t, save(s, id, 0, 1))
+	}
+	left := 0
+	for _, id := range ids {
+		if _, err := s.Load(t.Context(), id); err == nil {
+			left++
+		}
+	}
+	require.Equal(t, 2, left, "one made room")
 }
 
 // Every kind of URL leads to a store that works.
