@@ -1,4 +1,4 @@
-.PHONY: check test redis faults soak report fuzz bench
+.PHONY: check test redis servers faults soak report fuzz bench
 
 check: # everything that CI checks
 	bash .ci/run
@@ -8,6 +8,10 @@ test:
 
 redis: # fails where redis-server is missing, instead of skipping
 	SESSION_REQUIRE_REDIS=1 go test ./...
+
+servers: # the tests that use Redis, on each of SERVERS="/path/redis-server /path/valkey-server"
+	@set -e; for server in $(SERVERS); do $$server --version; \
+		SESSION_REDIS_SERVER=$$server SESSION_REQUIRE_REDIS=1 go test -count=1 -timeout 20m ./internal/redistest . ./migrate; done
 
 faults: # kills, pauses and cuts off Redis servers, and writes the table in docs/redis.md
 	SESSION_FAULTS=long SESSION_TOPOLOGIES=all SESSION_REQUIRE_REDIS=1 go test -count=1 -timeout 30m -v -run 'TestFaults|TestRacesOverTopologies' . ./internal/faults
