@@ -18,7 +18,7 @@ import (
 
 // What an operator has to be told when a server is not what the client takes it
 // for. All of it is read off the error that came back; only what no error can
-// say is asked of the server, after a failure and once.
+// say is asked of the server, after a failure.
 
 // A redisError is an error of go-redis behind a sentence that says what to do.
 type redisError struct {
@@ -143,37 +143,49 @@ func printable(s string) string {
 	return strings.Trim(strconv.QuoteToASCII(s[:min(len(s), 32)]), `"`)
 }
 
-// A finding is what one question has brought, asked at most once.
+// A finding is what a question has brought. Once it has brought something, it is
+// not asked any more.
 type finding[T any] struct {
-	asked atomic.Bool
+	asked atomic.Int64 // when it was last, in nanoseconds since 1970; 0: never
 	said  atomic.Pointer[T]
 }
 
-func (f *finding[T]) once(ask func() T) (zero T) {
-	if f.asked.CompareAndSwap(false, true) {
-		said := ask()
-		f.said.Store(&said)
-	}
+// What asking may add to a request that failed, and to how many of them: a server
+// that was too busy to answer may have time a minute later.
+const (
+	probeTime  = 250 * time.Millisecond
+	probePause = time.Minute
+)
+
+// get returns what ask finds, or found. Of those who come while it is asked, or
+// within probePause after it found nothing, none waits.
+func (f *finding[T]) get(ask func() (found T, ok bool)) (zero T) {
 	if said := f.said.Load(); said != nil {
 		return *said
 	}
-	return zero
+	last, now := f.asked.Load(), time.Now().UnixNano()
+	if last != 0 && now-last < int64(probePause) || !f.asked.CompareAndSwap(last, now) {
+		return zero
+	}
+	found, ok := ask()
+	if ok {
+		f.said.Store(&found)
+	}
+	return found
 }
-
-// probeTime bounds what asking may add to one request that failed.
-const probeTime = 250 * time.Millisecond
 
 // ask returns what INFO says about the server, or nothing.
 func (s *RedisStore) ask(ctx context.Context) map[string]string {
-	return s.info.once(func() map[string]string {
+	return s.info.get(func() (map[string]string, bool) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
 		defer cancel()
+		said, err := s.client.Info(ctx, "server").Result()
 		info := make(map[string]string)
-		for line := range strings.Lines(s.client.Info(ctx, "server").Val()) {
+		for line := range strings.Lines(said) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 			info[name] = value
 		}
-		return info
+		return info, err == nil || !isNetworkError(err)
 	})
 }
 
@@ -181,7 +193,7 @@ func (s *RedisStore) ask(ctx context.Context) map[string]string {
 // never answered on, before any worked. A server that reads a handshake as the
 // beginning of a command just waits for the rest.
 func (s *RedisStore) wrongTLS(ctx context.Context) string {
-	return s.tlsMismatch.once(func() string {
+	return s.tlsMismatch.get(func() (string, bool) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
 		defer cancel()
 		for _, addr := range s.facts.addrs {
@@ -198,10 +210,10 @@ func (s *RedisStore) wrongTLS(ctx context.Context) string {
 			found := speaks(ctx, conn)
 			_ = conn.Close()
 			if found {
-				return hint
+				return hint, true
 			}
 		}
-		return ""
+		return "", false
 	})
 }
 

@@ -104,9 +104,9 @@ func TestFirstUseNamesTheMismatch(t *testing.T) {
 	}
 }
 
-// requireNamed makes the first calls to a store. A store asks its server once, and
-// for a moment only (see probeTime): where a call ran into a time-out, the machine
-// may have been too busy for that, and the next store is asked.
+// requireNamed makes the first calls to a store. A store asks its server once a
+// minute, and for a moment only (see probeTime): where a call ran into a time-out,
+// the machine may have been too busy for that, and the next store is asked.
 func requireNamed(t *testing.T, want string, open func() session.Store) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
