@@ -177,24 +177,23 @@ func anyUpdates(changes []change) bool {
 
 // resolve runs the updates of c on the value that is there.
 func (o *outcome) resolve(base *content, c change, run func(update, []byte) ([]byte, error)) change {
-	data := o.lookup(base, c.name)
-	var err error
-	for _, f := range c.updates {
-		if data, err = run(f, data); err != nil {
-			break
-		}
+	data, err := o.lookup(base, c.name)
+	for i := 0; i < len(c.updates) && err == nil; i++ {
+		data, err = run(c.updates[i], data)
 	}
 	return change{name: c.name, data: data, survives: c.survives, err: err, known: true}
 }
 
-func (o *outcome) lookup(base *content, name string) []byte {
+// lookup returns the value so far. The error is that of one that could not be
+// encoded, which an update in a later step does not heal either (R8).
+func (o *outcome) lookup(base *content, name string) ([]byte, error) {
 	if i, found := search(o.changes, name); found {
-		return o.changes[i].data
+		return o.changes[i].data, o.changes[i].err
 	}
 	if v, found := base.lookup(name); found && !o.fresh && o.keep.keeps(v) {
-		return v.data
+		return v.data, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // err is the first value that could not be encoded (R8).

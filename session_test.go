@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -165,6 +166,32 @@ func TestR8OldValueStays(t *testing.T) {
 			t.Errorf("got %q", nameKey.Get(s))
 		}
 	})
+}
+
+// An update used to make a value that cannot be encoded good when a Renew or a Login
+// came between.
+func TestR8UpdateInALaterStepHealsNothing(t *testing.T) {
+	ratio := session.NewKey[float64]("ratio").SurvivesLogin()
+	for name, between := range map[string]func(*session.Session) error{
+		"nothing": func(*session.Session) error { return nil },
+		"Renew":   func(s *session.Session) error { return s.Renew() },
+		"Login":   func(s *session.Session) error { return s.Login("alice") },
+	} {
+		v := &guest{t: t, manager: newManager(t, session.Config{})}
+		v.visit(func(s *session.Session) { ratio.Set(s, 7) })
+		w := v.visit(func(s *session.Session) {
+			ratio.Set(s, math.NaN())
+			if err := between(s); err != nil {
+				t.Error(err)
+			}
+			ratio.Update(s, func(x float64) float64 { return x + 1 })
+		})
+		v.visit(func(s *session.Session) {
+			if got := ratio.Get(s); w.Code != http.StatusInternalServerError || got != 7 {
+				t.Errorf("%s: status %d, stored %v", name, w.Code, got)
+			}
+		})
+	}
 }
 
 // TestR9ValueOfAnotherTypeIsCarriedThrough is a rolling deploy and its rollback.
