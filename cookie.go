@@ -156,10 +156,11 @@ func (h *cookieHeader) clear() string {
 	return h.name + "=" + h.attrs + "; Max-Age=0"
 }
 
-// ours reports whether a Set-Cookie line would set our cookie (R13).
+// ours reports whether a Set-Cookie line would set our cookie (R13). net/http sends
+// line breaks as spaces, which a browser trims from the name.
 func (h *cookieHeader) ours(line string) bool {
 	name, _, _ := strings.Cut(line, "=")
-	return strings.Trim(name, " \t") == h.name
+	return trimBlank(name) == h.name
 }
 
 const (

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,26 @@ func TestResponseR13KeyInAnotherSpelling(t *testing.T) {
 	resp.Body.Close()
 	if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].Value == "evil" {
 		t.Errorf("R13: %q", resp.Header["Set-Cookie"])
+	}
+}
+
+// Nor may it hide behind a line break, which net/http sends as a space, and trims.
+func TestResponseR13NameWithALineBreak(t *testing.T) {
+	for _, line := range []string{"\n__Host-sid=evil", "\r\n__Host-sid=evil", "__Host-sid\n=evil", " \r__Host-sid\t\n=evil"} {
+		m := newManager(t, session.Config{})
+		server := httptest.NewServer(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session.FromContext(r.Context()).Login("alice")
+			w.Header().Add("Set-Cookie", line)
+		})))
+		resp, err := server.Client().Get(server.URL)
+		server.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if lines := resp.Header["Set-Cookie"]; len(lines) != 1 || strings.Contains(lines[0], "evil") {
+			t.Errorf("R13: %q", lines)
+		}
 	}
 }
 
