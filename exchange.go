@@ -84,10 +84,10 @@ func (x *exchange) use() *Session {
 }
 
 // passBy notes that the header is gone, or the request over, for a session that
-// nobody asked for. It reports whether that is so.
+// nobody asked for. It reports whether nobody has. A request that is over stays so.
 func (x *exchange) passBy(is *Session) bool {
 	was := x.session.Load()
-	return was != requestOver && (was == nil || was.x == nil) && x.session.CompareAndSwap(was, is)
+	return was == requestOver || (was == nil || was.x == nil) && x.session.CompareAndSwap(was, is)
 }
 
 // parent is the request's context as the manager got it.
@@ -259,14 +259,19 @@ func (x *exchange) serve(next http.Handler) {
 	}
 	x.inner = *x.request.WithContext(x)
 	next.ServeHTTP(&x.writer, &x.inner)
+	if x.request.MultipartForm == nil {
+		x.request.MultipartForm = x.inner.MultipartForm // whose files the server removes, of its own request only
+	}
 	closed = x.finish()
 	finished = true
 }
 
 // finish commits a response that has not begun (R5), or what was changed after
 // it had (R7), and touches a session that was only read (R4). It reports whether
-// the session is closed already.
+// there is nothing left for close to do. First of all it refuses further changes: one
+// that a goroutine made during the last commit would be lost without a word (R14).
 func (x *exchange) finish() (closed bool) {
+	closed = x.refuseChanges()
 	began := x.writer.phase == begun
 	switch x.writer.phase {
 	case open:
@@ -280,7 +285,7 @@ func (x *exchange) finish() (closed bool) {
 		x.writer.settleHeader()
 		return false
 	}
-	if closed = x.closeUnchanged(); !closed {
+	if !closed {
 		if began {
 			x.commitLate("session: changes made after the response began are lost")
 		}
@@ -302,7 +307,7 @@ func (x *exchange) commitLate(failure string) {
 // abandon drops what a panicking handler had not saved, except a logout (R10).
 // The panic is not recovered, so its value and stack stay as they are.
 func (x *exchange) abandon() {
-	if s := x.asked(); s != nil && s.abandon() {
+	if !x.passBy(requestOver) && x.use().abandon() {
 		x.commitLate("session: a logout was not saved")
 	}
 	if x.writer.phase == open {
@@ -319,15 +324,16 @@ func (s *Session) logoutPending() bool {
 	return slices.ContainsFunc(s.steps()[s.frozen():], func(st step) bool { return st.op == opDestroy })
 }
 
-// abandon drops all steps, and reports whether a Destroy was one of them, which
-// it leaves. It waits for the commit of another goroutine of the request, whose
-// steps they may be.
+// abandon drops all steps and refuses others, and reports whether a Destroy was one
+// of them, which it leaves. It waits for the commit of another goroutine of the
+// request, whose steps they may be.
 func (s *Session) abandon() (destroys bool) {
 	r := s.ownRoom()
 	r.committing.Lock()
 	defer r.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	destroys = slices.ContainsFunc(r.steps, func(st step) bool { return st.op == opDestroy })
 	r.steps, r.frozen = nil, 0
 	s.cleared()
@@ -352,18 +358,20 @@ func (x *exchange) close() {
 	}
 }
 
-// closeUnchanged closes a session that nobody asked for, or that was not changed.
-func (x *exchange) closeUnchanged() bool {
-	return x.passBy(requestOver) || x.use().closeUnchanged()
+// refuseChanges ends the session's changes. It reports whether nobody asked for it,
+// or nothing was changed.
+func (x *exchange) refuseChanges() (unchanged bool) {
+	return x.passBy(requestOver) || x.use().refuseChanges()
 }
 
-// closeUnchanged closes a session that needs no commit, is not due for a touch and
-// has no watcher, as most: what commit, touch and close would do, under one lock.
-func (s *Session) closeUnchanged() bool {
+// refuseChanges reports whether the session needs no commit, is not due for a touch
+// and has no watcher, as most: what commit, touch and close would find, under one
+// lock.
+func (s *Session) refuseChanges() (unchanged bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = s.unchanged() && !s.touchDue() && (s.rare == nil || s.rare.watcher == nil)
-	return s.closed
+	s.closed = true
+	return s.unchanged() && !s.touchDue() && (s.rare == nil || s.rare.watcher == nil)
 }
 
 // touchDue reports whether base was only read, for long enough (R4).

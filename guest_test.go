@@ -87,6 +87,7 @@ type spyStore struct {
 	loads, saves, touches, dels int
 	seen                        []string
 	inSave                      func(context.Context) error // an error is the answer
+	during                      func(call string)           // save, touch or delete
 }
 
 func (s *spyStore) note(n *int, what ...string) {
@@ -103,6 +104,7 @@ func (s *spyStore) Load(ctx context.Context, id uuid.UUID) (session.Record, erro
 
 func (s *spyStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next session.Record, ttl time.Duration) (session.Record, error) {
 	s.note(&s.saves, id.String(), next.Owner, string(next.Data))
+	s.tell("save")
 	if s.inSave != nil {
 		if err := s.inSave(ctx); err != nil {
 			return session.Record{}, err
@@ -113,12 +115,20 @@ func (s *spyStore) Save(ctx context.Context, id uuid.UUID, prev uint64, next ses
 
 func (s *spyStore) Touch(ctx context.Context, id uuid.UUID, version uint64, ttl time.Duration) error {
 	s.note(&s.touches, id.String())
+	s.tell("touch")
 	return s.Store.Touch(ctx, id, version, ttl)
 }
 
 func (s *spyStore) Delete(ctx context.Context, id uuid.UUID, version uint64) error {
 	s.note(&s.dels, id.String())
+	s.tell("delete")
 	return s.Store.Delete(ctx, id, version)
+}
+
+func (s *spyStore) tell(call string) {
+	if s.during != nil {
+		s.during(call)
+	}
 }
 
 func (s *spyStore) calls() int { return s.loads + s.saves + s.touches + s.dels }
