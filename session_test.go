@@ -124,6 +124,9 @@ func TestR8UnencodableValuesFailTheSave(t *testing.T) {
 		"channel":       func(s *session.Session) { session.NewKey[chan int]("v").Set(s, make(chan int)) },
 		"string":        func(s *session.Session) { nameKey.Set(s, "\xff") },
 		"nested string": func(s *session.Session) { cartKey.Set(s, []string{"tea", "a\xc3"}) },
+		"map key":       func(s *session.Session) { session.NewKey[map[string]int]("v").Set(s, map[string]int{"\xff": 1}) },
+		"own JSON":      func(s *session.Session) { session.NewKey[json.RawMessage]("v").Set(s, json.RawMessage("\"\xff\"")) },
+		"own text":      func(s *session.Session) { session.NewKey[latin1]("v").Set(s, latin1{0xe9}) },
 		"by update":     func(s *session.Session) { nameKey.Update(s, func(string) string { return "\xff" }) },
 		"then updated": func(s *session.Session) {
 			nameKey.Set(s, "\xff")
@@ -155,6 +158,11 @@ func TestR8UnencodableValuesFailTheSave(t *testing.T) {
 		})
 	}
 }
+
+// latin1 is text that is not UTF-8.
+type latin1 []byte
+
+func (l latin1) MarshalText() ([]byte, error) { return l, nil }
 
 // TestR8OldValueStays: a refused save leaves what was there.
 func TestR8OldValueStays(t *testing.T) {

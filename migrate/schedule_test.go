@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -205,7 +206,7 @@ func explained(ops []op, start uint64) bool {
 			return false
 		}
 		seen[p] = true
-		ended, complete := 1<<62, true
+		ended, complete := math.MaxInt, true
 		for i, o := range ops {
 			if p.done&(1<<i) == 0 && !o.unknown() {
 				complete, ended = false, min(ended, o.to)
