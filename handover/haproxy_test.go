@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sojourn-go/session"
+	"github.com/sojourn-go/session/internal/loopback"
 )
 
 // The real HAProxy, with the two lines that docs/handover.md gives: while a server
@@ -81,12 +82,7 @@ func TestHAProxySendsNoNewVisitorsToAServerThatLeaves(t *testing.T) {
 
 func startHAProxy(t *testing.T, program string, backends ...*backend) (site string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	_ = listener.Close()
+	addr := loopback.Addr(t)
 	var config strings.Builder
 	fmt.Fprintf(&config, `
 global

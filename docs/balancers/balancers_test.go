@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sojourn-go/session/internal/loopback"
 )
 
 // A way is a configuration of this directory, and how it is run.
@@ -133,8 +135,8 @@ func open(t testing.TB, w way) *site {
 	}
 	s.text = string(text)
 	s.servers = map[string]*server{"a": startServer(t, "a", w.cookie, w.affinity), "b": startServer(t, "b", w.cookie, w.affinity)}
-	for range 4 { // a free port may be taken before the program binds it
-		s.front, s.admin = freeAddr(t), freeAddr(t)
+	for range 4 { // where ports cannot be reserved, another may have taken it
+		s.front, s.admin = loopback.Addr(t), loopback.Addr(t)
 		s.program = startProgram(t, dir, path, w.args(s.write(), s)...)
 		if s.up() {
 			break

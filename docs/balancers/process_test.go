@@ -9,13 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sojourn-go/session"
+	"github.com/sojourn-go/session/internal/loopback"
 )
 
 // The test binary is also the application: two processes of it are the servers
@@ -96,7 +96,7 @@ type server struct {
 
 func startServer(t testing.TB, name, cookie, affinity string) *server {
 	t.Helper()
-	s := &server{t: t, name: name, addr: "127.0.0.1:0", settings: []string{cookie, affinity}}
+	s := &server{t: t, name: name, addr: loopback.Addr(t), settings: []string{cookie, affinity}}
 	s.start()
 	t.Cleanup(s.kill)
 	return s
@@ -120,11 +120,9 @@ func (s *server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		s.t.Fatalf("server %s did not start: %v", s.name, err)
 	}
-	s.addr = strings.TrimSpace(addr)
 }
 
 // kill is kill -9.
@@ -207,16 +205,6 @@ func (p *program) ended() bool {
 	default:
 		return false
 	}
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // eventually waits for something that has no event of its own.

@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sojourn-go/session/internal/loopback"
 )
 
 const (
@@ -39,6 +42,7 @@ type redisSet struct {
 	servers     []*redisServer
 	sentinels   []*redisServer
 	asking      []*redis.SentinelClient
+	reserved    []func() // each gives an address back
 
 	doing sync.Mutex // held by the one start that runs
 }
@@ -51,7 +55,7 @@ func startRedis(ctx context.Context, dir string) (*redisSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A free port may be taken before a server binds it; another one is not.
+	// Where ports cannot be reserved, another program may have taken one.
 	for range 3 {
 		set := &redisSet{binary: binary, dir: dir}
 		if err = set.start(ctx); err == nil {
@@ -82,7 +86,7 @@ func redisBinary() (string, error) {
 
 func (set *redisSet) startServers(ctx context.Context) error {
 	for i := range 3 {
-		addr, err := freeAddr()
+		addr, err := set.reserve()
 		if err != nil {
 			return err
 		}
@@ -128,7 +132,7 @@ func (set *redisSet) startSentinels(ctx context.Context) error {
 	host, port, _ := net.SplitHostPort(set.servers[0].addr)
 	ms := detection.Milliseconds()
 	for i := range 3 {
-		addr, err := freeAddr()
+		addr, err := set.reserve()
 		if err != nil {
 			return err
 		}
@@ -251,15 +255,20 @@ func (set *redisSet) close() {
 			_ = s.client.Close()
 		}
 	}
+	for _, release := range set.reserved {
+		release()
+	}
 }
 
-// freeAddr is one that nobody listens on yet.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// reserve keeps an address of this machine for a server that may be killed and come
+// back.
+func (set *redisSet) reserve() (addr string, err error) {
+	port, release, err := loopback.Reserve(0)
 	if err != nil {
 		return "", err
 	}
-	return l.Addr().String(), l.Close()
+	set.reserved = append(set.reserved, release)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
 }
 
 func waitUntil(ctx context.Context, what string, ok func() bool) error {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sojourn-go/session/internal/loopback"
 )
 
 // An Action is what a [Proxy] does with one command. A positive Action is a
@@ -78,7 +80,7 @@ func StartProxy(t testing.TB, upstream string) *Proxy {
 		gate:  make(chan struct{}),
 		held:  make(chan []string, 1024),
 	}
-	p.Addr = "127.0.0.1:0"
+	p.Addr = loopback.Addr(t)
 	p.Restore()
 	t.Cleanup(func() {
 		p.Down()
@@ -175,7 +177,7 @@ func (p *Proxy) Restore() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.listener, p.Addr = l, l.Addr().String()
+	p.listener = l
 	p.wg.Go(func() { p.accept(l) })
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sojourn-go/session/internal/child"
+	"github.com/sojourn-go/session/internal/loopback"
 )
 
 // Config says how a [Server] is run. The zero value is a server without
@@ -89,7 +90,7 @@ type Server struct {
 func Start(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	s := newServer(t, cfg)
-	// A free port may be taken before the server binds it; another one is not.
+	// Where ports cannot be reserved, another program may have taken it.
 	for range 4 {
 		if s.tryStart() == nil {
 			return s
@@ -338,25 +339,21 @@ func binary(t testing.TB) string {
 	return ""
 }
 
-// freePort returns a port of which port+10000 is one too and free: a Cluster's
-// node also binds that.
+// freePort reserves a port of which port+10000 is one too: a Cluster's node also
+// binds that.
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, release, err := loopback.Reserve(0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port > 55535 {
-			continue
-		}
-		bus, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+10000))
+		_, releaseBus, err := loopback.Reserve(port + 10000) // out of range for some
 		if err != nil {
+			release()
 			continue
 		}
-		_ = bus.Close()
+		t.Cleanup(func() { release(); releaseBus() })
 		return strconv.Itoa(port)
 	}
 	t.Fatal("redistest: no free port below 55536")
