@@ -148,7 +148,8 @@ func (b *breaker) lookIn(d time.Duration) {
 func (b *breaker) look() {
 	asked, away := b.asked.Load(), b.away.Load() != nil
 	if !b.m.writes.enter() {
-		return // still armed, so this was the last one
+		b.away.Store(nil) // nobody would find out that it is back, and readers are still served
+		return            // still armed, so this was the last one
 	}
 	defer b.m.writes.leave()
 	switch waiting := sinceStart() - time.Duration(asked); {

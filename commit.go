@@ -162,6 +162,7 @@ type committer struct {
 	standing  standing
 	presented [hashSize]byte
 	newest    bool // base came from the store during this commit
+	handed    bool // base came from the commit before this one
 	before    identity
 
 	known   bool // base is what the store holds now, none if the record is gone
@@ -192,10 +193,14 @@ func (c *committer) inTurn() error {
 			return h.err
 		}
 		defer c.m.queue.leave(id, c)
-		// A write that is sent again must go to the record that it was made for,
-		// and a logout does not care for newer values.
-		if h.known && c.version == 0 && h.base.version != c.base.version && !drops(c.plan) {
+		// A write that is sent again must go to the record that it was made for, and a
+		// logout does not care for newer values. What is handed over may be older than
+		// what this request loaded, if the answer to its save was late: so it refuses
+		// nothing (C3), and write asks the store before it finds nothing to do.
+		if h.known && c.version == 0 && h.base.version != c.base.version && !drops(c.plan) &&
+			(!h.base.exists() || equalHash(h.base.hash(), &c.presented)) {
 			c.rebase(h.base)
+			c.newest, c.handed = false, h.base.exists()
 		}
 	}
 	c.began = time.Now()
@@ -284,7 +289,7 @@ func (c *committer) write(o *outcome) (done bool, err error) {
 			return false, err
 		}
 		return c.save(o)
-	case c.mode == commitConfirmed && !c.newest && c.base.exists():
+	case (c.handed || c.mode == commitConfirmed && !c.newest) && c.base.exists():
 		return c.reload()
 	}
 	return true, nil

@@ -458,3 +458,20 @@ func TestEventLogValueIsComplete(t *testing.T) {
 		t.Errorf("%d attributes, %d fields", n, fields.NumField())
 	}
 }
+
+// Close promises that requests which change nothing are still served.
+func TestBreakerDoesNotStayOpenAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMoodyScene(t)
+		v := s.visitor(t)
+		s.opened(t)
+		if err := s.manager.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.store.feel(nil)
+		time.Sleep(time.Minute)
+		if got := v.visit(readCount); got.Code != http.StatusOK {
+			t.Errorf("answered %d a minute after the store came back", got.Code)
+		}
+	})
+}

@@ -70,7 +70,10 @@ func (c *committer) evictOne(old userRecord) (gone bool, err error) {
 			err := c.m.store.Delete(ctx, old.id, stored.Version)
 			changed = errors.Is(err, ErrConflict)
 			if changed {
-				stored, err = c.m.store.Load(ctx, old.id)
+				var there Record // not stored itself: version 0 would delete unconditionally
+				if there, err = c.m.store.Load(ctx, old.id); err == nil {
+					stored = there
+				}
 			}
 			if errors.Is(err, ErrNotFound) {
 				changed, err = false, nil

@@ -169,3 +169,37 @@ func TestMaxPerUserSparesWhoLoggedInAgain(t *testing.T) {
 		}
 	})
 }
+
+// An eviction whose look at a changed session failed used to delete it whatever it was.
+func TestEvictionSparesWhoLoggedInAgainWhenALoadFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStallUserStore(new(session.MemoryStore))
+		m := newManager(t, session.Config{Store: store, MaxPerUser: 2})
+		first, second, third := &guest{t: t, manager: m}, &guest{t: t, manager: m}, &guest{t: t, manager: m}
+		first.visit(loginAs("alice"))
+		second.visit(loginAs("alice"))
+		time.Sleep(time.Second)
+		eviction := store.stall(t, "before delete")
+		done := make(chan int)
+		go func() { done <- third.visit(loginAs("alice")).Code }()
+		eviction.wait()
+		again := first.visit(loginAs("alice")).Code
+		failed := false
+		store.failing(func(call string, _ uint64) error {
+			if call == "load" && !failed {
+				failed = true
+				return errAway
+			}
+			return nil
+		})
+		eviction.open()
+		if code := <-done; !failed || again != http.StatusOK || code != http.StatusOK {
+			t.Fatalf("failed %t, answered %d and %d", failed, again, code)
+		}
+		user := ""
+		first.visit(func(s *session.Session) { user = s.User() })
+		if user != "alice" {
+			t.Error("T90: who logged in again was evicted as if that had not been")
+		}
+	})
+}

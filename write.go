@@ -100,7 +100,7 @@ func (a *attempt) made(there *content) bool {
 // rebase puts the plan on another record, if the presented secret still opens
 // it (C3). No record means that the session is gone.
 func (c *committer) rebase(there content) {
-	c.newest, c.known = true, true
+	c.newest, c.known, c.handed = true, true, false
 	if !there.exists() || !equalHash(there.hash(), &c.presented) {
 		c.standing = ended
 	}
