@@ -21,9 +21,9 @@ import (
 // which is never closed: Save first.
 //
 // What this process ends is told at once, what others end within a second and
-// one call to the store: one batch of small reads each second for all streams of
-// the manager, none while there are no streams. (A store that is no [UserStore] is
-// asked for one record after the other.) A stream is no activity (R4), so
+// one call to the store: each second one batch of small reads for every thousand
+// streams of the manager, none while there are no streams. (A store that is no
+// [UserStore] is asked for one record after the other.) A stream is no activity (R4), so
 // it ends with the idle timeout unless the visitor sends other requests. While
 // the store is away streams stay open, for the idle timeout at most. After
 // [Manager.Close] nobody looks any more, and they are closed within a second.
@@ -34,7 +34,7 @@ func (s *Session) Done() <-chan struct{} {
 	switch {
 	case s.closed, s.standing == ended, s.standing == superseded:
 		return closedChannel
-	case !s.base.exists() && w == nil && !s.cookied:
+	case !s.base.exists() && w == nil && !s.cookied && !s.saved:
 		return nil
 	case !s.base.exists(): // destroyed
 		return closedChannel
@@ -198,10 +198,21 @@ func (x *watch) goOn() bool {
 
 func (m *Manager) pollOnce() {
 	ids, known, joined := m.watch.waiting(time.Now().UnixMilli())
+	for len(ids) > 0 {
+		n := min(len(ids), listedAtOnce)
+		if !m.pollSome(ids[:n], known[:n], joined) {
+			return // the rest is no better off; whose turn it is first is chance
+		}
+		ids, known = ids[n:], known[n:]
+	}
+}
+
+// pollSome reports whether the store answered.
+func (m *Manager) pollSome(ids []uuid.UUID, known []uint64, joined uint64) bool {
 	versions, err := m.versions(ids)
 	if err != nil {
 		m.watch.silence(m.idle)
-		return
+		return false
 	}
 	m.watch.answered()
 	var suspects []uuid.UUID
@@ -214,6 +225,7 @@ func (m *Manager) pollOnce() {
 		}
 	}
 	m.judgeStreams(suspects, joined)
+	return true
 }
 
 // waiting closes what is past its lifetime, and returns the rest with the
@@ -298,9 +310,6 @@ func (x *watch) judge(base *content, joined uint64) {
 }
 
 func (m *Manager) versions(ids []uuid.UUID) ([]uint64, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
 	if m.users != nil {
 		ctx, cancel := context.WithTimeout(m.life, m.timeout)
 		defer cancel()

@@ -1,11 +1,11 @@
 package session_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"context"
 	"github.com/google/uuid"
 	"github.com/sojourn-go/session"
 )
@@ -54,6 +54,27 @@ func TestDoneAfterTheRequestsOwnLogoutIsClosed(t *testing.T) {
 	})
 }
 
+// Nil is for who never had a secret.
+func TestDoneOfASessionThatCameAndWentInOneRequest(t *testing.T) {
+	m := newManager(t, session.Config{})
+	(&guest{t: t, manager: m}).visit(func(s *session.Session) {
+		countKey.Set(s, 1)
+		if s.Done() != nil {
+			t.Error("Done of a session that was not saved is not nil")
+		}
+		if err := s.Save(t.Context()); err != nil {
+			t.Error(err)
+		}
+		s.Destroy()
+		if err := s.Save(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !isClosed(s.Done()) {
+			t.Error("Done after Destroy was saved is open")
+		}
+	})
+}
+
 // A farStore is no UserStore, and takes two milliseconds to load a record.
 type farStore struct{ session.Store }
 
@@ -85,5 +106,40 @@ func TestDoneOfManyStreamsOnAStoreWithoutLists(t *testing.T) {
 		}
 		streams[700].within("revoked on another server", 10*time.Second)
 		streams[701].stays("not revoked", 10*time.Second)
+	})
+}
+
+// A bulkyStore takes a millisecond for each record of a batch.
+type bulkyStore struct{ session.UserStore }
+
+func (s bulkyStore) LoadAll(ctx context.Context, ids []uuid.UUID) ([]session.Record, error) {
+	select {
+	case <-time.After(time.Duration(len(ids)) * time.Millisecond):
+		return s.UserStore.LoadAll(ctx, ids)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// So many sessions change at once that reading them all takes longer than
+// StoreTimeout.
+func TestDoneAfterABurstOfChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := bulkyStore{new(session.MemoryStore)}
+		m, there := newManager(t, session.Config{Store: store}), newManager(t, session.Config{Store: store})
+		streams := make([]*stream, 3000)
+		for i := range streams {
+			v := &guest{t: t, manager: m}
+			v.visit(countOneUp)
+			streams[i] = v.open(nil)
+			v.manager = there
+			if i == 700 {
+				v.visit(func(s *session.Session) { _ = s.Renew() })
+			} else {
+				v.visit(countOneUp)
+			}
+		}
+		streams[700].within("renewed on another server", 10*time.Second)
+		streams[701].stays("changed on another server", 10*time.Second)
 	})
 }
