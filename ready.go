@@ -13,11 +13,13 @@ var ErrDegraded = errors.New("session: the store is degraded")
 
 // Ready tells how the store does, for a readiness probe. It loads, saves and
 // deletes a record that is nobody's, in three round trips, and takes no longer
-// than StoreTimeout or ctx.
+// than StoreTimeout or ctx. A [MemoryStore] is only asked whether it has room, since
+// a record more may push out a visitor's.
 //
 // nil is ready. An error that wraps [ErrDegraded] means that visitors are served
 // as long as they only read: the store loads but does not save (a READONLY, an
-// OOM, a NOREPLICAS of Redis), or five or more calls failed within the last ten
+// OOM, a NOREPLICAS of Redis; MaxSessions users' sessions in memory), or five or
+// more calls failed within the last ten
 // seconds. Any other error is down: the store does not load either, ctx ended
 // before it did, or the manager was closed. While calls are turned away because
 // the store is away, the answer comes at once.
@@ -41,11 +43,14 @@ func (m *Manager) Ready(ctx context.Context) error {
 		return errManagerClosed
 	}
 	defer m.writes.leave()
+	if m.memory != nil {
+		return m.memoryReady(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	id, began := newID(), sinceStart()
 	if _, err := m.store.Load(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
-		if m.guard != nil && m.guard.breaker.answeredSince(began) { // one node of a Cluster
+		if m.guard.breaker.answeredSince(began) { // one node of a Cluster
 			return m.degraded("load", err)
 		}
 		return &Error{Op: "load", Err: err}
@@ -59,11 +64,18 @@ func (m *Manager) Ready(ctx context.Context) error {
 	if err := m.store.Delete(ctx, id, rec.Version); err != nil {
 		return m.degraded("delete", err)
 	}
-	if m.guard == nil {
-		return nil
-	}
 	if err := m.guard.breaker.trouble(); err != nil {
 		return fmt.Errorf("%w: %w", ErrDegraded, err)
+	}
+	return nil
+}
+
+func (m *Manager) memoryReady(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return &Error{Op: "load", Err: context.Cause(ctx)}
+	}
+	if !m.memory.hasRoom() {
+		return m.degraded("save", errMemoryFull)
 	}
 	return nil
 }

@@ -163,3 +163,28 @@ func configSet(name, value string) func(*redistest.Server, *redis.Client) error 
 		return c.ConfigSet(context.Background(), name, value).Err()
 	}
 }
+
+// A store in memory that is full of visitors has room for one more, whose place is
+// another's. A probe must not take it.
+func TestReadyEvictsNobody(t *testing.T) {
+	store := &session.MemoryStore{MaxSessions: 3}
+	m := newManager(t, session.Config{Store: store})
+	for range 3 {
+		(&guest{t: t, manager: m}).visit(countOneUp)
+	}
+	for range 10 {
+		wantReadiness(t, "full of visitors", m, "ready")
+	}
+	if n := store.Len(); n != 3 {
+		t.Errorf("%d sessions of 3 are left", n)
+	}
+	for range 3 {
+		(&guest{t: t, manager: m}).visit(loginAs("alice"))
+	}
+	wantReadiness(t, "full of users", m, "degraded")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Ready(ctx); readiness(err) != "down" {
+		t.Errorf("asked by nobody: %v", err)
+	}
+}

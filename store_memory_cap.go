@@ -92,6 +92,25 @@ func (s *MemoryStore) makeRoom(first int) bool {
 	return false
 }
 
+// hasRoom reports whether a Save can create a record.
+func (s *MemoryStore) hasRoom() bool {
+	if s.MaxSessions <= 0 || s.room.taken.Load() < int64(s.MaxSessions) {
+		return true
+	}
+	for i := range s.shards {
+		if s.shards[i].hasAnonymous() {
+			return true
+		}
+	}
+	return false
+}
+
+func (sh *memoryShard) hasAnonymous() bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.table.anonymous > 0
+}
+
 // evict drops records that ended, a sweep's step of them at most, or else one
 // anonymous record. It says how many went, and whether it saw only records that
 // were touched, with others behind them.
