@@ -196,6 +196,24 @@ func TestCloseRefusesWhatWritesWithoutAResponse(t *testing.T) {
 	}
 }
 
+// Sessions still reads, and leaves it to others to take off the list what has ended.
+func TestCloseLeavesListsAlone(t *testing.T) {
+	store := newStallUserStore(new(session.MemoryStore))
+	m := newManager(t, session.Config{Store: store})
+	v := &guest{t: t, manager: m}
+	v.visit(loginAs("alice"))
+	v.visit((*session.Session).Destroy)
+	if err := m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := m.Sessions(t.Context(), "alice"); err != nil || len(found) != 0 {
+		t.Errorf("%d sessions, %v", len(found), err)
+	}
+	if store.called("end") != 0 {
+		t.Error("the list was written to after Close")
+	}
+}
+
 // Nobody looks after streams once the manager is closed, so they end, whether they
 // were open by then or not.
 func TestCloseEndsStreams(t *testing.T) {

@@ -177,6 +177,7 @@ type committer struct {
 	moved   bool  // to a new record, with the old one untouched (L4)
 	undone  bool  // the login was taken back, or not begun, for its user's sake
 	asked   bool  // whether the login is one too many (Config.RefuseLogins)
+	placed  bool  // the login is of a session that was on its user's list before
 	gaveUp  error // on the store, which spares those in the queue the same
 }
 

@@ -480,3 +480,32 @@ func TestE5LoweredIdleTimeoutReachesTheSessionOfAStream(t *testing.T) {
 		}
 	})
 }
+
+// While a lower Lifetime is rolled out, a session may be over on one server and log
+// in again on another. Looking at a user's sessions ends none of them, revoking does.
+func TestE5SessionsEndsNoneThatLivesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(session.MemoryStore)
+		newer := newManager(t, session.Config{Store: store, Lifetime: time.Hour, MaxPerUser: 1})
+		older := newManager(t, session.Config{Store: store, Lifetime: 24 * time.Hour})
+		v := &guest{t: t, manager: older}
+		v.visit(loginAs("alice"))
+		for range 5 {
+			time.Sleep(15 * time.Minute)
+			v.visit(func(*session.Session) {})
+		}
+		if found, err := newer.Sessions(t.Context(), "alice"); err != nil || len(found) != 0 {
+			t.Errorf("E5: %d sessions, %v", len(found), err)
+		}
+		other := &guest{t: t, manager: newer}
+		other.visit(loginAs("alice"))
+		for _, want := range []string{"alice", ""} {
+			v.visit(func(s *session.Session) {
+				if s.User() != want {
+					t.Errorf("E5: the older server has %q, want %q", s.User(), want)
+				}
+			})
+			revokeUser(t, newer, "alice")
+		}
+	})
+}

@@ -29,14 +29,15 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]*Session, error)
 	}
 	sessions := make([]*Session, 0, min(len(ids), listedAtOnce))
 	for some := range slices.Chunk(ids, listedAtOnce) {
-		found, dead, err := m.lookUp(ctx, user, some)
+		found, err := m.lookUp(ctx, user, some)
 		if err != nil {
 			return nil, err
 		}
-		if len(dead) > 0 {
-			_ = m.end(ctx, user, dead) // or the next who looks does it
+		if len(found.gone) > 0 && m.writes.enter() {
+			_ = m.end(ctx, user, found.gone) // or the next who looks does it
+			m.writes.leave()
 		}
-		for _, stored := range found {
+		for _, stored := range found.live {
 			if s := m.listedSession(ctx, stored); s != nil {
 				sessions = append(sessions, s)
 			}
@@ -102,20 +103,21 @@ func (m *Manager) revokeUser(ctx context.Context, s *Session, user string, excep
 	}
 	ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(except, id) })
 	for some := range slices.Chunk(ids, listedAtOnce) {
-		found, dead, err := m.lookUp(ctx, user, some)
+		found, err := m.lookUp(ctx, user, some)
 		if err != nil {
 			return err
 		}
-		if err := m.end(ctx, user, append(idsOf(found), dead...)); err != nil {
+		if err := m.end(ctx, user, slices.Concat(idsOf(found.live), found.over, found.gone)); err != nil {
 			return err
 		}
-		m.tellEnded(ctx, EventRevoked, user, found)
+		m.tellEnded(ctx, EventRevoked, user, found.live)
 	}
 	return nil
 }
 
-// listedAtOnce is how many sessions of a list are looked up and ended under one
-// StoreTimeout each, so that the longest list comes to its end.
+// listedAtOnce is how many sessions of a list are looked up and ended, or looked
+// after for their streams, under one StoreTimeout each, so that the longest list
+// comes to its end.
 const listedAtOnce = 1000
 
 // RevokeOthers ends every other session of this session's user: "sign out
@@ -158,13 +160,19 @@ type userRecord struct {
 	id uuid.UUID
 }
 
-// lookUp tells the records that are on a user's list and live, in order, from
-// the IDs without one: a record past its lifetime is none, though the store may
-// hold it for longer (E3, E5). What is on the list and somebody else's is neither:
-// no list can make it the user's.
-func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (found []userRecord, dead []uuid.UUID, err error) {
+// lookedUp is what became of the sessions on a user's list. What is on the list
+// and somebody else's is not in here: no list can make it the user's.
+type lookedUp struct {
+	live []userRecord // in the list's order
+	gone []uuid.UUID  // there is no record any more, and never will be
+	// Past their lifetime here, though the store holds them (E3, E5). A server with
+	// another clock, or with the longer lifetime of before, may let them log in again.
+	over []uuid.UUID
+}
+
+func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (lookedUp, error) {
 	if len(ids) == 0 {
-		return nil, nil, nil
+		return lookedUp{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
@@ -173,19 +181,22 @@ func (m *Manager) lookUp(ctx context.Context, user string, ids []uuid.UUID) (fou
 		err = fmt.Errorf("session: LoadAll of %d sessions gave %d records", len(ids), len(records))
 	}
 	if err != nil {
-		return nil, nil, &Error{Op: "load", Err: err}
+		return lookedUp{}, &Error{Op: "load", Err: err}
 	}
+	var found lookedUp
 	now := time.Now().UnixMilli()
 	for i, rec := range records {
 		switch {
-		case rec.Version != 0 && rec.Owner != user:
-		case rec.Version == 0 || m.isOver(rec, ids[i], now):
-			dead = append(dead, ids[i])
+		case rec.Version == 0:
+			found.gone = append(found.gone, ids[i])
+		case rec.Owner != user:
+		case m.isOver(rec, ids[i], now):
+			found.over = append(found.over, ids[i])
 		default:
-			found = append(found, userRecord{rec, ids[i]})
+			found.live = append(found.live, userRecord{rec, ids[i]})
 		}
 	}
-	return found, dead, nil
+	return found, nil
 }
 
 func (m *Manager) isOver(rec Record, id uuid.UUID, now int64) bool {
