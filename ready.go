@@ -14,7 +14,8 @@ var ErrDegraded = errors.New("session: the store is degraded")
 // Ready tells how the store does, for a readiness probe. It loads, saves and
 // deletes a record that is nobody's, in three round trips, and takes no longer
 // than StoreTimeout or ctx. A [MemoryStore] is only asked whether it has room, since
-// a record more may push out a visitor's.
+// at MaxSessions one record more pushes out a visitor's. One that is wrapped in
+// another store cannot be seen, and gets the record.
 //
 // nil is ready. An error that wraps [ErrDegraded] means that visitors are served
 // as long as they only read: the store loads but does not save (a READONLY, an
