@@ -177,8 +177,10 @@ type committer struct {
 	moved   bool  // to a new record, with the old one untouched (L4)
 	undone  bool  // the login was taken back, or not begun, for its user's sake
 	asked   bool  // whether the login is one too many (Config.RefuseLogins)
-	placed  bool  // the login is of a session that was on its user's list before
 	gaveUp  error // on the store, which spares those in the queue the same
+
+	early  bool        // the session that logs in again was moved up before its save
+	listed []uuid.UUID // its user's list when it got its place there, if that is too long
 }
 
 // inTurn runs the commit when those of the same session before it have ended.
@@ -289,6 +291,9 @@ func (c *committer) write(o *outcome) (done bool, err error) {
 		if err := c.fits(o); err != nil {
 			return false, err
 		}
+		if err := c.moveUp(o); err != nil {
+			return false, err
+		}
 		return c.save(o)
 	case (c.handed || c.mode == commitConfirmed && !c.newest) && c.base.exists():
 		return c.reload()
@@ -345,7 +350,7 @@ func (c *committer) relogin() error {
 		}
 		c.plan, c.base, c.standing = c.plan[i:], content{}, anonymous
 		c.attempt = attempt{n: c.n}
-		c.moved, c.merged = true, false
+		c.moved, c.merged, c.early = true, false, false
 		return nil
 	}
 	return ErrEnded

@@ -40,7 +40,7 @@ const (
 	EventDestroyed       EventKind = "destroyed"        // logged out
 	EventRevoked         EventKind = "revoked"          // ended by Revoke, RevokeUser, RevokeOthers or RevokeAny
 	EventEvicted         EventKind = "evicted"          // ended by a newer login of the same user (Config.MaxPerUser)
-	EventLoginRefused    EventKind = "login_refused"    // a login was undone: revoked while it ran, or one too many
+	EventLoginRefused    EventKind = "login_refused"    // a login was undone: revoked or evicted while it ran, or one too many
 	EventExpired         EventKind = "expired"          // a record was found past its lifetime (E3)
 	EventUnknownToken    EventKind = "unknown_token"    // a well-formed token that opens nothing (R2)
 	EventSuperseded      EventKind = "superseded"       // a token that was replaced a moment ago (C7)

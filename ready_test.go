@@ -188,3 +188,15 @@ func TestReadyEvictsNobody(t *testing.T) {
 		t.Errorf("asked by nobody: %v", err)
 	}
 }
+
+// Sessions that have ended make room, though the sweep has not been there yet.
+func TestReadyOfAStoreFullOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, session.Config{Store: &session.MemoryStore{MaxSessions: 3}, IdleTimeout: 61 * time.Second})
+		for range 3 {
+			(&guest{t: t, manager: m}).visit(loginAs("alice"))
+		}
+		time.Sleep(68 * time.Second) // the sweep comes each ten
+		wantReadiness(t, "full of sessions that have ended", m, "ready")
+	})
+}

@@ -53,7 +53,8 @@ type Store interface {
 // A list is a hint, the record is the truth: an ID may stay listed after its
 // record is gone, which whoever reads the list heals with End. A record that is
 // not listed has a secret that nobody was told yet, because a Manager saves a
-// login first, enlists it next and sends its cookie last.
+// login first, enlists it next and sends its cookie last. (A session that logs in
+// again may be enlisted again before.)
 //
 // The name of a list is opaque: a Manager makes it from [Config.Name] and the
 // user, so that applications on one store do not end each other's sessions (T3).
@@ -68,7 +69,8 @@ type UserStore interface {
 	// is an error.
 	//
 	// listed is nil unless more than most IDs are on the list now; then it is all
-	// of them, oldest first. With most 0 it is always nil.
+	// of them, oldest first, as they are in the step that added id. With most 0 it is
+	// always nil.
 	//
 	// last is the newest CutOff of this list that did not except id, the zero Cut
 	// if there was none in the last hour.

@@ -97,18 +97,24 @@ func (s *MemoryStore) hasRoom() bool {
 	if s.MaxSessions <= 0 || s.room.taken.Load() < int64(s.MaxSessions) {
 		return true
 	}
+	now := time.Now().UnixNano()
 	for i := range s.shards {
-		if s.shards[i].hasAnonymous() {
+		gone, hasMore := s.shards[i].yields(now)
+		s.leave(gone)
+		if gone > 0 || hasMore {
 			return true
 		}
 	}
 	return false
 }
 
-func (sh *memoryShard) hasAnonymous() bool {
+// yields drops records that ended, as evict does, and reports whether a record may be
+// evicted besides.
+func (sh *memoryShard) yields(now int64) (gone int, more bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.table.anonymous > 0
+	gone, _ = sh.table.dropEnded(now)
+	return gone, sh.table.anonymous > 0
 }
 
 // evict drops records that ended, a sweep's step of them at most, or else one
@@ -117,15 +123,21 @@ func (sh *memoryShard) hasAnonymous() bool {
 func (sh *memoryShard) evict(now int64) (gone int, again bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	n := len(sh.table.byEnd)
-	left := sh.table.collect(now, memorySweepStep)
-	if len(sh.table.byEnd) == n {
+	gone, left := sh.table.dropEnded(now)
+	if gone == 0 {
 		if e := sh.table.evictable(); e != nil {
 			sh.table.remove(e)
+			gone = 1
 		}
 	}
-	gone = n - len(sh.table.byEnd)
 	return gone, gone == 0 && left == 0
+}
+
+// dropEnded says how many went, and how many steps were not needed.
+func (t *memoryTable) dropEnded(now int64) (gone, left int) {
+	n := len(t.byEnd)
+	left = t.collect(now, memorySweepStep)
+	return n - len(t.byEnd), left
 }
 
 // evictable returns the one of a few anonymous entries that ends first, which is

@@ -64,7 +64,7 @@ func (m *Manager) listedSession(ctx context.Context, stored userRecord) *Session
 // RevokeUser ends every session of user but those in except: their tokens open
 // nothing once it returned. A login whose request began before it did is void
 // too, however far it has come: it is answered with [ErrEnded] and sends no
-// cookie, unless its session is in except. A login that begins later is none of
+// cookie, or one that opens nothing, unless its session is in except. A login that begins later is none of
 // its business; change the password first. Nor is one of the request that calls
 // this, if ctx is the request's: a page that sets a new password may revoke
 // everything and log in. (Its login counts as begun then, also for a revocation
@@ -252,40 +252,59 @@ func (c *committer) enlist() error {
 		return nil
 	}
 	id, user := c.base.id(), c.base.user
-	listed, void, err := c.addToList(id, user)
-	if err != nil {
-		return err
+	if !c.early {
+		if err := c.takePlace(id, user, time.Until(timeOf(c.base.end))); err != nil {
+			return err
+		}
 	}
-	if void {
-		return c.undo(id, user, ErrEnded)
-	}
-	if c.m.maxPerUser == 0 || len(listed) <= c.m.maxPerUser {
+	if c.m.maxPerUser == 0 || len(c.listed) <= c.m.maxPerUser {
 		return nil
 	}
-	return c.trim(id, user, listed)
+	return c.trim(id, user)
 }
 
-// addToList enlists, and reports whether a CutOff came after this request began.
-func (c *committer) addToList(id uuid.UUID, user string) (listed []uuid.UUID, void bool, err error) {
-	began, ttl, list := c.s.beganAt(user), time.Until(timeOf(c.base.end))+clockSkew, c.m.list(user)
+// hasPlace reports whether a login is of a session that is on the user's list.
+func (c *committer) hasPlace(o *outcome) bool {
+	return o.login && !o.fresh && c.base.user == o.user
+}
+
+// moveUp puts a session that logs in again at the end of its user's list before it
+// is saved, if Config.MaxPerUser makes places matter: other logins must not take it
+// for as old as its place. RevokeUser finds it there anyway, before the save, which
+// then finds no record, or after it.
+func (c *committer) moveUp(o *outcome) error {
+	if c.early || c.m.maxPerUser == 0 || !c.hasPlace(o) {
+		return nil
+	}
+	// The lifetime begins with the save, which may take what is left of StoreTimeout.
+	if err := c.takePlace(c.base.id(), o.user, c.m.lifetime+c.m.timeout); err != nil {
+		return err
+	}
+	c.early = true
+	return nil
+}
+
+// takePlace enlists, and undoes the login if a CutOff came after this request began.
+func (c *committer) takePlace(id uuid.UUID, user string, lives time.Duration) error {
+	began, ttl, list := c.s.beganAt(user), lives+clockSkew, c.m.list(user)
 	for asked := 1; ; asked++ {
 		var last Cut
 		sent := sinceStart()
 		err := c.sendLogin(func(ctx context.Context) (err error) {
 			sent = sinceStart()
-			listed, last, err = c.m.users.Enlist(ctx, list, id, ttl, c.m.maxPerUser)
+			c.listed, last, err = c.m.users.Enlist(ctx, list, id, ttl, c.m.maxPerUser)
 			return err
 		})
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		switch was := c.m.order(list, last, began, sent); {
 		case sinceStart()-began >= cutMemory-clockSkew: // the store may have forgotten
-			return listed, true, nil
+			return c.undo(id, user, ErrEnded)
 		case was == cutBefore:
-			return listed, false, nil
+			return nil
 		case was == cutAfter || asked == 3: // a visitor can log in again
-			return listed, true, nil
+			return c.undo(id, user, ErrEnded)
 		}
 	}
 }

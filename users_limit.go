@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,90 +13,92 @@ import (
 
 // trim ends the oldest of a user's sessions, or this login, if there are more
 // than Config.MaxPerUser. Those that are on the list and gone are not counted,
-// and are taken off it. Of logins at once each trims what is before it on the list,
-// so that the last one leaves no more than may be, and none misses its own place.
-func (c *committer) trim(id uuid.UUID, user string, listed []uuid.UUID) error {
-	found, err := c.lookUp(user, listed)
+// and are taken off it.
+//
+// Everybody trims what was before them on the list when they got their place, the
+// oldest first. So of logins at once the last one leaves no more than may be, and
+// none ends what another one counts on.
+func (c *committer) trim(id uuid.UUID, user string) error {
+	found, err := c.lookUp(user, c.listed)
 	if err != nil {
 		return err
 	}
 	at := slices.IndexFunc(found.live, func(stored userRecord) bool { return stored.id == id })
-	if at < 0 { // ended by another server since it was enlisted: the cookie would open nothing
+	extra := len(found.live) - c.m.maxPerUser
+	switch {
+	case at < 0: // ended by another server since it was enlisted: the cookie would open nothing
 		return c.undo(id, user, ErrEnded)
-	}
-	var evicted []userRecord
-	if extra := len(found.live) - c.m.maxPerUser; extra > 0 {
-		// Who had a place has it still: the other is counting them.
-		if c.m.refuseLogins && at >= c.m.maxPerUser && !c.placed {
-			return c.undo(id, user, ErrTooManySessions)
+	case extra <= 0:
+	case !c.m.refuseLogins:
+		gone, err := c.evict(id, user, found.live[:at], extra)
+		c.m.tellEnded(c.request, EventEvicted, user, gone) // also if others could not be ended
+		if err != nil {
+			return err
 		}
-		if !c.m.refuseLogins {
-			evicted, err = c.evict(found.live[:at], extra)
-		}
+		found.gone = append(found.gone, idsOf(gone)...)
+	case !c.early: // who had a place has it still, and the others were counting them
+		return c.undo(id, user, ErrTooManySessions)
 	}
-	if ended := append(idsOf(evicted), found.gone...); err == nil && len(ended) > 0 {
-		err = c.sendLogin(func(ctx context.Context) error { return c.m.end(ctx, user, ended) })
+	if len(found.gone) == 0 {
+		return nil
 	}
-	c.m.tellEnded(c.request, EventEvicted, user, evicted) // also if others could not be ended
-	return err
+	return c.sendLogin(func(ctx context.Context) error { return c.m.end(ctx, user, found.gone) })
 }
 
-// evict deletes the records of the n sessions of before that logged in the longest
-// ago. The list does not always tell which: who logged in again is moved to its end
-// a moment after that was saved. It returns what is gone.
+// evict deletes the records of the first n of before, and returns what is gone.
 //
-// One that logs in again meanwhile, later than this login, comes to know of it, and
-// evicts for both; one that did so earlier spares this one, and is not the oldest
-// any more. With MaxPerUser 1 it may be the only one.
-func (c *committer) evict(before []userRecord, n int) (gone []userRecord, err error) {
-	oldest := byLogin(before)
-	if c.placed {
-		oldest = slices.DeleteFunc(oldest, func(l loggedIn) bool { return l.at >= c.base.authenticated })
-	}
-	for round := 0; n > 0 && len(oldest) > 0; {
-		next := oldest[0]
-		oldest = oldest[1:]
-		again, err := c.evictOne(&next)
-		switch {
-		case err != nil:
+// Who logs in again moves behind id first and is saved then (moveUp), and counts id
+// itself. So the list is asked for after the records were, and again when one of
+// them has changed by a login.
+func (c *committer) evict(id uuid.UUID, user string, before []userRecord, n int) (gone []userRecord, err error) {
+	for round := 0; ; round++ {
+		were := len(before)
+		if before, err = c.stillBefore(id, user, before); err != nil {
 			return gone, err
-		case !again:
-			gone, n = append(gone, next.userRecord), n-1
-		case next.at > c.base.authenticated:
-			n--
-		case !c.breathe(round):
+		}
+		n -= were - len(before)
+		for again := false; !again; {
+			if n <= 0 || len(before) == 0 {
+				return gone, nil
+			}
+			if again, err = c.evictOne(&before[0]); err != nil {
+				return gone, err
+			}
+			if !again {
+				gone, before, n = append(gone, before[0]), before[1:], n-1
+			}
+		}
+		if !c.breathe(round) {
 			return gone, c.failed("delete", ErrConflict)
-		default:
-			oldest, round = append(oldest, next), round+1
 		}
 	}
-	return gone, nil
 }
 
-// A loggedIn is a user's session and the time of its login, in milliseconds since
-// 1970.
-type loggedIn struct {
-	userRecord
-	at int64
-}
-
-// byLogin puts what a list names in the order of logins, the oldest first. What
-// cannot be read (R15) keeps its place behind the one before it.
-func byLogin(listed []userRecord) []loggedIn {
-	sorted := make([]loggedIn, len(listed))
-	at := int64(0)
-	for i, stored := range listed {
-		if is, err := parseRecord(stored.Record, stored.id); err == nil {
-			at = is.authenticated
-		}
-		sorted[i] = loggedIn{stored, at}
+// stillBefore leaves out who was moved behind id, or taken off the list. If id was,
+// then by a later login, or one that revoked it: this one has failed.
+func (c *committer) stillBefore(id uuid.UUID, user string, before []userRecord) ([]userRecord, error) {
+	var listed []uuid.UUID
+	err := c.sendLogin(func(ctx context.Context) (err error) {
+		listed, err = c.m.listed(ctx, user)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	slices.SortStableFunc(sorted, func(a, b loggedIn) int { return cmp.Compare(a.at, b.at) })
-	return sorted
+	at := slices.Index(listed, id)
+	if at < 0 {
+		return nil, c.undo(id, user, ErrEnded)
+	}
+	ahead := make(map[uuid.UUID]bool, at)
+	for _, other := range listed[:at] {
+		ahead[other] = true
+	}
+	return slices.DeleteFunc(before, func(stored userRecord) bool { return !ahead[stored.id] }), nil
 }
 
-// evictOne deletes a session unless it changed by a login, of which old then tells.
-func (c *committer) evictOne(old *loggedIn) (again bool, err error) {
+// evictOne deletes a session unless it changed by a login. old is then as it is now.
+func (c *committer) evictOne(old *userRecord) (again bool, err error) {
+	was, _ := parseRecord(old.Record, old.id) // one that cannot be read (R15) says 0
 	for round := 0; ; round++ {
 		changed := false
 		err := c.sendLogin(func(ctx context.Context) error {
@@ -117,8 +118,7 @@ func (c *committer) evictOne(old *loggedIn) (again bool, err error) {
 		if err != nil || !changed {
 			return false, err
 		}
-		if is, err := parseRecord(old.Record, old.id); err == nil && is.authenticated != old.at {
-			old.at = is.authenticated
+		if is, _ := parseRecord(old.Record, old.id); is.authenticated != was.authenticated {
 			return true, nil
 		}
 		if !c.breathe(round) {
@@ -138,7 +138,7 @@ func (c *committer) lookUp(user string, listed []uuid.UUID) (found lookedUp, err
 // fits refuses a login that would be one too many before it costs the visitor
 // what they have. Two that come at once may both pass: trim decides then.
 func (c *committer) fits(o *outcome) error {
-	if !o.login || !c.m.refuseLogins || c.sent || c.asked {
+	if !o.login || !c.m.refuseLogins || c.sent || c.asked || c.hasPlace(o) {
 		return nil
 	}
 	c.asked = true
@@ -155,8 +155,7 @@ func (c *committer) fits(o *outcome) error {
 	if err != nil {
 		return err
 	}
-	others := slices.DeleteFunc(found.live, func(stored userRecord) bool { return c.base.exists() && stored.id == c.base.id() })
-	if len(others) >= c.m.maxPerUser {
+	if len(found.live) >= c.m.maxPerUser {
 		c.m.event(c.request, Event{Kind: EventLoginRefused, ID: c.before.id, User: user, Err: ErrTooManySessions})
 		c.undone = true
 		return ErrTooManySessions

@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -82,43 +81,73 @@ func wantLoggedIn(t *testing.T, phones []*phone, want string) {
 	}
 }
 
-// Its place on the list is still the old one when the other login looks.
+// Its place on the list is still the old one, or the record is, when the other
+// login looks.
 func TestMaxPerUserSparesWhoIsAboutToMoveUp(t *testing.T) {
+	for _, point := range []string{"before enlist", "before save", "after save"} {
+		t.Run(point, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newPhones(t, 3, 2, session.Config{MaxPerUser: 2})
+				again := d[0].hold(point)
+				d[2].wantLogin(http.StatusOK)
+				d[0].wantAnswer(again, http.StatusOK)
+				wantLoggedIn(t, d, "A-C")
+			})
+		})
+	}
+}
+
+// Of two logins at once one ends the other, whatever step the one is at that began
+// first when the other one looks, and the one that comes after looked.
+func TestMaxPerUserOverlappingLoginsDoNotEndEachOther(t *testing.T) {
+	for _, c := range []struct {
+		first, other string
+		code         int // of the other one
+		want         string
+	}{
+		{"before enlist", "before loadall", http.StatusConflict, "A-"},
+		{"before enlist", "before list", http.StatusConflict, "A-"},
+		{"before enlist", "before delete", http.StatusConflict, "A-"},
+		{"before save", "before delete", http.StatusOK, "-B"},
+		{"after save", "before delete", http.StatusOK, "-B"},
+	} {
+		t.Run(c.first+", "+c.other, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newPhones(t, 2, 1, session.Config{MaxPerUser: 1})
+				again := d[0].hold(c.first)
+				other := d[1].hold(c.other)
+				d[0].wantAnswer(again, http.StatusOK)
+				d[1].wantAnswer(other, c.code)
+				wantLoggedIn(t, d, c.want)
+			})
+		})
+	}
+}
+
+// The one that logs in again after the other got its place counts the other, which
+// then leaves the eviction to it.
+func TestMaxPerUserLaterLoginEvictsForBoth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newPhones(t, 3, 2, session.Config{MaxPerUser: 2})
-		again := d[0].hold("before enlist")
-		d[2].wantLogin(http.StatusOK)
-		d[0].wantAnswer(again, http.StatusOK)
+		other := d[2].hold("before delete")
+		d[0].wantLogin(http.StatusOK)
+		d[2].wantAnswer(other, http.StatusOK)
 		wantLoggedIn(t, d, "A-C")
 	})
 }
 
-// A login that came second, and is answered first, is not ended by the first one,
-// which it ends.
-func TestMaxPerUserOverlappingLoginsDoNotEndEachOther(t *testing.T) {
+// The limit was lowered, and both log in again.
+func TestMaxPerUserThatWasLowered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newPhones(t, 2, 1, session.Config{MaxPerUser: 1})
-		again := d[0].hold("before enlist")
-		other := d[1].hold("before delete")
-		d[0].wantAnswer(again, http.StatusOK)
-		d[1].wantAnswer(other, http.StatusOK)
+		d := newPhones(t, 2, 2, session.Config{MaxPerUser: 2})
+		for _, d := range d {
+			d.manager = newManager(t, session.Config{Store: d.store, MaxPerUser: 1, StoreTimeout: time.Minute})
+		}
+		again := d[0].hold("before delete")
+		d[1].wantLogin(http.StatusOK)
+		d[0].wantAnswer(again, http.StatusConflict)
 		wantLoggedIn(t, d, "-B")
 	})
-}
-
-// The one that logs in again after the other was saved ends the other.
-func TestMaxPerUserLaterLoginEvictsForBoth(t *testing.T) {
-	for most, want := range map[int]string{1: "A--", 2: "A-C"} {
-		t.Run(fmt.Sprintf("most=%d", most), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				d := newPhones(t, 3, most, session.Config{MaxPerUser: most})
-				other := d[2].hold("before delete")
-				d[0].wantLogin(http.StatusOK)
-				d[2].wantAnswer(other, http.StatusOK)
-				wantLoggedIn(t, d, want)
-			})
-		})
-	}
 }
 
 // Of three at once two may be logged in, and one of those had a place.
@@ -132,6 +161,7 @@ func TestRefuseLoginsKeepsThePlaceOfWhoLogsInAgain(t *testing.T) {
 		late.open()
 		beyond.wait()
 		d[0].wantAnswer(again, http.StatusOK)
+		d[0].wantLogin(http.StatusOK) // also beside one that is on the list and about to be refused
 		d[2].wantAnswer(beyond, http.StatusConflict)
 		wantLoggedIn(t, d, "AB-")
 	})

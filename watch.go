@@ -198,12 +198,16 @@ func (x *watch) goOn() bool {
 
 func (m *Manager) pollOnce() {
 	ids, known, joined := m.watch.waiting(time.Now().UnixMilli())
+	all := true
 	for len(ids) > 0 {
 		n := min(len(ids), listedAtOnce)
-		if !m.pollSome(ids[:n], known[:n], joined) {
-			return // the rest is no better off; whose turn it is first is chance
-		}
+		all = m.pollSome(ids[:n], known[:n], joined) && all
 		ids, known = ids[n:], known[n:]
+	}
+	if all {
+		m.watch.answered()
+	} else {
+		m.watch.silence(m.idle)
 	}
 }
 
@@ -211,10 +215,8 @@ func (m *Manager) pollOnce() {
 func (m *Manager) pollSome(ids []uuid.UUID, known []uint64, joined uint64) bool {
 	versions, err := m.versions(ids)
 	if err != nil {
-		m.watch.silence(m.idle)
 		return false
 	}
-	m.watch.answered()
 	var suspects []uuid.UUID
 	for i, version := range versions {
 		switch {

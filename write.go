@@ -61,7 +61,6 @@ func (c *committer) save(o *outcome) (done bool, err error) {
 // landed notes that the store holds what the attempt wrote, or more.
 func (c *committer) landed(o *outcome, base content, left time.Duration) {
 	c.wrote, c.known = true, true
-	c.placed = !o.fresh && c.base.user == o.user
 	c.outcome, c.base, c.left, c.at = *o, base, left, c.now()
 }
 

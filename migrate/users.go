@@ -31,10 +31,18 @@ func (s *userMover) primary() (primary, other session.UserStore) {
 
 // Enlist implements [session.UserStore]. It enlists in both stores, because each
 // may take an ID off whose record it does not have. The order of those that come
-// at once is that of the primary, which is therefore the first.
+// at once is that of the primary, which is therefore the first, as its own answer
+// gives it: in a list that is read later, others may have moved behind id who count
+// on being counted. Whom only the other store lists was there before.
 func (s *userMover) Enlist(ctx context.Context, list string, id uuid.UUID, ttl time.Duration, most int) (listed []uuid.UUID, last session.Cut, err error) {
 	primary, other := s.primary()
-	if _, last, err = primary.Enlist(ctx, list, id, ttl, 0); err != nil {
+	var before []uuid.UUID
+	if most > 0 {
+		if before, err = other.List(ctx, list); err != nil {
+			return nil, session.Cut{}, err
+		}
+	}
+	if listed, last, err = primary.Enlist(ctx, list, id, ttl, min(most, 1)); err != nil {
 		return nil, session.Cut{}, err
 	}
 	if _, _, err := other.Enlist(ctx, list, id, ttl, 0); err != nil {
@@ -43,10 +51,10 @@ func (s *userMover) Enlist(ctx context.Context, list string, id uuid.UUID, ttl t
 	if most == 0 {
 		return nil, last, nil
 	}
-	if listed, err = s.List(ctx, list); err != nil {
-		return nil, session.Cut{}, err
+	if listed == nil {
+		listed = []uuid.UUID{id}
 	}
-	if len(listed) <= most {
+	if listed = append(without(before, listed), listed...); len(listed) <= most {
 		return nil, last, nil
 	}
 	return listed, last, nil
