@@ -77,31 +77,62 @@ func (s dawdlingStore) End(ctx context.Context, list string, ids ...uuid.UUID) e
 	return s.UserStore.End(ctx, list, ids...)
 }
 
+var randomStores = map[string]func(old, new session.UserStore) (session.Store, error){
+	"one store": func(old, _ session.UserStore) (session.Store, error) { return old, nil },
+	"write-old": func(old, new session.UserStore) (session.Store, error) {
+		return migrate.New(migrate.Config{Old: old, New: new, Phase: migrate.WriteOld, Name: "test"})
+	},
+	"write-new": func(old, new session.UserStore) (session.Store, error) {
+		return migrate.New(migrate.Config{Old: old, New: new, Phase: migrate.WriteNew, Name: "test"})
+	},
+}
+
 // T90: logins of one user that overlap in every way, of new sessions and of old ones,
 // from a server each. No more than MaxPerUser are left, nor fewer than were told that
 // they are logged in.
 func TestMaxPerUserWithRandomLogins(t *testing.T) {
-	for name, open := range map[string]func(old, new session.UserStore) (session.Store, error){
-		"one store": func(old, _ session.UserStore) (session.Store, error) { return old, nil },
-		"write-old": func(old, new session.UserStore) (session.Store, error) {
-			return migrate.New(migrate.Config{Old: old, New: new, Phase: migrate.WriteOld, Name: "test"})
-		},
-		"write-new": func(old, new session.UserStore) (session.Store, error) {
-			return migrate.New(migrate.Config{Old: old, New: new, Phase: migrate.WriteNew, Name: "test"})
-		},
-	} {
+	for name, open := range randomStores {
 		for _, refuse := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, refuse=%t", name, refuse), func(t *testing.T) {
-				for seed := range uint64(500) {
-					synctest.Test(t, func(t *testing.T) {
-						c := &chance{r: rand.New(rand.NewPCG(seed, 90))}
-						r := randomLogins{t: t, seed: seed, most: 1 + c.below(3), chance: c}
-						r.run(refuse, open)
-						r.judge(refuse, name == "one store")
+				eachRandomLogins(t, func(r *randomLogins) {
+					r.run(refuse, open)
+					r.judge(refuse, name == "one store")
+				})
+			})
+		}
+	}
+}
+
+// A revocation somewhere among such logins: who began before it opens nothing after it.
+func TestRevokeUserWithRandomLogins(t *testing.T) {
+	for name, open := range randomStores {
+		t.Run(name, func(t *testing.T) {
+			eachRandomLogins(t, func(r *randomLogins) {
+				var revoked time.Time
+				r.meanwhile = func() {
+					r.sleep(120 * time.Millisecond)
+					revoked = time.Now()
+					revokeUser(r.t, r.phones[0].manager, "alice")
+				}
+				r.run(false, open)
+				for i, d := range r.phones {
+					d.visit(func(s *session.Session) {
+						if s.User() != "" && r.began[i].Before(revoked) {
+							r.t.Errorf("RevokeUser, seed %d: a login that began %v before it opens a session", r.seed, revoked.Sub(r.began[i]))
+						}
 					})
 				}
 			})
-		}
+		})
+	}
+}
+
+func eachRandomLogins(t *testing.T, test func(r *randomLogins)) {
+	for seed := range uint64(500) {
+		synctest.Test(t, func(t *testing.T) {
+			c := &chance{r: rand.New(rand.NewPCG(seed, 90))}
+			test(&randomLogins{t: t, seed: seed, most: 1 + c.below(3), chance: c})
+		})
 	}
 }
 
@@ -111,13 +142,16 @@ type randomLogins struct {
 	most   int
 	placed int // had a session before
 	phones []*phone
-	last   []int // status of each one's login, 0 for who did not log in
+	last   []int       // status of each one's login, 0 for who did not log in
+	began  []time.Time // of its request
 	*chance
+	meanwhile func() // nil: nothing
 }
 
 func (r *randomLogins) run(refuse bool, open func(old, new session.UserStore) (session.Store, error)) {
 	r.placed = r.below(r.most + 1)
 	r.last = make([]int, r.placed+1+r.below(3))
+	r.began = make([]time.Time, len(r.last))
 	first, second := dawdlingStore{new(session.MemoryStore), r.chance}, dawdlingStore{new(session.MemoryStore), r.chance}
 	for i := range r.last {
 		store, err := open(first, second)
@@ -133,12 +167,16 @@ func (r *randomLogins) run(refuse bool, open func(old, new session.UserStore) (s
 		}
 	}
 	var all sync.WaitGroup
+	if r.meanwhile != nil {
+		all.Go(r.meanwhile)
+	}
 	for i, d := range r.phones {
 		if i < r.placed && r.below(3) == 0 {
 			continue
 		}
 		all.Go(func() {
 			r.sleep(60 * time.Millisecond)
+			r.began[i] = time.Now()
 			r.last[i] = d.visit(func(s *session.Session) {
 				_ = s.Login("alice")
 				r.sleep(30 * time.Millisecond)
