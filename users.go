@@ -233,7 +233,7 @@ func idsOf(records []userRecord) []uuid.UUID {
 }
 
 // What a login owes to the list of its user. The record is saved before it is
-// enlisted, and the cookie is sent after that. So RevokeUser either finds it on
+// enlisted, and the cookie is sent after that (but see moveUp). So RevokeUser either finds it on
 // the list, or comes before it and is found by it; and a crash in between leaves
 // a record whose secret nobody has.
 
@@ -392,8 +392,8 @@ func (s *Session) beganAgain(user string) {
 	r.revoked[user] = sinceStart()
 }
 
-// sendLogin sends one of the calls that follow a login's save, again if need be:
-// all of them may be repeated.
+// sendLogin sends one of the calls to lists that belong to a login, again if need
+// be: all of them may be repeated.
 func (c *committer) sendLogin(call func(context.Context) error) error {
 	for failures := 0; ; {
 		ctx, release := c.sendContext(failures)
@@ -403,15 +403,20 @@ func (c *committer) sendLogin(call func(context.Context) error) error {
 			return nil
 		}
 		failures++
-		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: c.base.id(), User: c.base.user, Err: err})
+		id := c.before.id
+		if c.base.exists() { // fits comes before anything is saved
+			id = c.base.id()
+		}
+		c.m.event(c.request, Event{Kind: EventStoreFailed, ID: id, User: c.base.user, Err: err})
 		if !c.again(failures) {
 			return c.failed("save", err)
 		}
 	}
 }
 
-// undo takes back a login that was saved and that nobody was told of. What the
-// visitor had before is gone with it: its secret died when the login was saved.
+// undo takes back a login that nobody was told of. What the visitor had before is
+// gone with it: its secret died when the login was saved, or the cut-off that the
+// login came too late for concerns it as well.
 func (c *committer) undo(id uuid.UUID, user string, why error) error {
 	err := c.sendLogin(func(ctx context.Context) error {
 		return c.m.users.End(ctx, c.m.list(user), id)

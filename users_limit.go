@@ -74,8 +74,9 @@ func (c *committer) evict(id uuid.UUID, user string, before []userRecord, n int)
 	}
 }
 
-// stillBefore leaves out who was moved behind id, or taken off the list. If id was,
-// then by a later login, or one that revoked it: this one has failed.
+// stillBefore leaves out who was moved behind id, which a login of theirs did, or
+// taken off the list. If id was, then by a later login or by a revocation: this login
+// has failed.
 func (c *committer) stillBefore(id uuid.UUID, user string, before []userRecord) ([]userRecord, error) {
 	var listed []uuid.UUID
 	err := c.sendLogin(func(ctx context.Context) (err error) {
@@ -96,9 +97,10 @@ func (c *committer) stillBefore(id uuid.UUID, user string, before []userRecord) 
 	return slices.DeleteFunc(before, func(stored userRecord) bool { return !ahead[stored.id] }), nil
 }
 
-// evictOne deletes a session unless it changed by a login. old is then as it is now.
+// evictOne deletes a session unless its secret changed, which may be a login, or
+// nobody can tell (R15). old is then as it is now.
 func (c *committer) evictOne(old *userRecord) (again bool, err error) {
-	was, _ := parseRecord(old.Record, old.id) // one that cannot be read (R15) says 0
+	was, _ := parseRecord(old.Record, old.id)
 	for round := 0; ; round++ {
 		changed := false
 		err := c.sendLogin(func(ctx context.Context) error {
@@ -118,7 +120,8 @@ func (c *committer) evictOne(old *userRecord) (again bool, err error) {
 		if err != nil || !changed {
 			return false, err
 		}
-		if is, _ := parseRecord(old.Record, old.id); is.authenticated != was.authenticated {
+		is, err := parseRecord(old.Record, old.id)
+		if err != nil || !was.exists() || !equalHash(is.hash(), (*[hashSize]byte)(was.hash())) {
 			return true, nil
 		}
 		if !c.breathe(round) {

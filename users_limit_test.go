@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/sojourn-go/session"
 	"github.com/sojourn-go/session/internal/redistest"
+	"github.com/sojourn-go/session/migrate"
 )
 
 func TestMaxPerUserEndsTheOldest(t *testing.T) {
@@ -200,6 +201,87 @@ func TestEvictionSparesWhoLoggedInAgainWhenALoadFails(t *testing.T) {
 		first.visit(func(s *session.Session) { user = s.User() })
 		if user != "alice" {
 			t.Error("T90: who logged in again was evicted as if that had not been")
+		}
+	})
+}
+
+// The look at the list comes before there is a session. It is sent again, and a list
+// that stays away is a 503 (C5, R6).
+func TestRefuseLoginsWhileTheListIsAway(t *testing.T) {
+	for name, first := range map[string]func(*session.Session){
+		"a new visitor":    func(*session.Session) {},
+		"after the logout": (*session.Session).Destroy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newPhones(t, 1, 0, session.Config{MaxPerUser: 1, RefuseLogins: true})[0]
+				for failures, code := range map[int]int{1: http.StatusOK, 1000: http.StatusServiceUnavailable} {
+					d.cookie = ""
+					d.visit(countOneUp)
+					d.store.failing(func(call string, _ uint64) error {
+						if call == "list" {
+							if failures--; failures >= 0 {
+								return errAway
+							}
+						}
+						return nil
+					})
+					got := d.visit(func(s *session.Session) {
+						first(s)
+						_ = s.Login("alice")
+					}).Code
+					if got != code {
+						t.Errorf("C5: answered %d, want %d", got, code)
+					}
+					d.store.failing(nil)
+					revokeUser(t, d.manager, "alice")
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
+// Two logins of one session within a millisecond, beside another one's.
+func TestMaxPerUserTellsLoginsOfOneMillisecondApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newPhones(t, 2, 0, session.Config{MaxPerUser: 1})
+		var other *gate
+		d[0].visit(func(s *session.Session) {
+			_ = s.Login("alice")
+			if err := s.Save(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			other = d[1].store.stall(t, "before delete")
+			go func() { d[1].codes <- d[1].visit(loginAs("alice")).Code }()
+			other.wait()
+			_ = s.Login("alice")
+			if err := s.Save(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		d[1].wantAnswer(other, http.StatusConflict)
+		wantLoggedIn(t, d, "A-")
+	})
+}
+
+// A session of a neighbour that is ahead, which the old store's list has lost.
+func TestMaxPerUserEvictsWhatOnlyTheNewStoreLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, new := newStallUserStore(new(session.MemoryStore)), new(session.MemoryStore)
+		at := func(p migrate.Phase) *guest {
+			store, err := migrate.New(migrate.Config{Old: old, New: new, Phase: p, Name: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &guest{t: t, manager: newManager(t, session.Config{Store: store, MaxPerUser: 1})}
+		}
+		ahead, behind := at(migrate.WriteNew), at(migrate.WriteOld)
+		ahead.visit(loginAs("alice"))
+		time.Sleep(10 * time.Minute) // the sweep finds no record of it in the old store
+		behind.visit(loginAs("alice"))
+		if all, err := behind.manager.Sessions(t.Context(), "alice"); err != nil || len(all) != 1 {
+			t.Errorf("T90: %d sessions with MaxPerUser 1, %v", len(all), err)
 		}
 	})
 }

@@ -93,13 +93,13 @@ func (s *userMover) List(ctx context.Context, list string) ([]uuid.UUID, error) 
 	return s.union(inOld, inNew), nil
 }
 
-// union puts those first that only the other store lists: in WriteNew they were
-// enlisted before. In WriteOld they are of a neighbour that is ahead, and come last.
+// union puts those first that only the other store lists, as Enlist does: in WriteNew
+// they were enlisted before, in WriteOld they are of a neighbour that is ahead.
 // Of logins that came at once, the two stores may have different orders: which one
 // is seen can change when a store drops those of whom it has no record.
 func (s *userMover) union(inOld, inNew []uuid.UUID) []uuid.UUID {
 	if s.phase == WriteOld {
-		return append(slices.Clone(inOld), without(inNew, inOld)...)
+		return append(without(inNew, inOld), inOld...)
 	}
 	return append(without(inOld, inNew), inNew...)
 }
